@@ -1,0 +1,25 @@
+import { z } from 'zod'
+import { executorType } from './executor-config.ts'
+import { plainText } from './text.ts'
+
+/**
+ * `agent-policy.yaml` in the agent's directory: what its operator allows, whatever the control plane asks
+ * (a captured control plane cannot exceed it).
+ */
+export const agentPolicy = z.strictObject({
+  backends: z.array(executorType).default(['docker', 'ssh', 'localhost']),
+  /** Unsandboxed localhost runs; never by an agent that shares the API's user. */
+  allow_unsandboxed: z.boolean().default(false),
+  /** Set by `npm start` for the agent beside the API when both run as one user. */
+  shares_api_user: z.boolean().default(false),
+  /** `work_dir` values that executors may name. */
+  work_dirs: z.array(plainText(4_096)).default([]),
+  /** Interpreters outside the standard search path that executors may name; absent: any. */
+  code_executor_paths: z.array(plainText(4_096)).optional(),
+  private_key_paths: z.array(plainText(4_096)).default([]),
+  images: z.array(plainText(512)).optional(),
+  max_timeout_sec: z.number().positive().optional(),
+  max_output_limit_kb: z.int().positive().optional(),
+  slots: z.strictObject({ run: z.int().min(1).max(10_000).optional() }).default({}),
+})
+export type AgentPolicy = z.infer<typeof agentPolicy>

@@ -1,0 +1,155 @@
+import { z } from 'zod'
+import { sizeLimits } from './size-limits.ts'
+import { labels, name, oneLine, plainText, seconds } from './text.ts'
+import { runtimeName } from './runtimes.ts'
+
+/** `docker`: container on an Engine; `ssh`: remote system; `localhost`: the agent's own host. */
+export const executorType = z.enum(['docker', 'ssh', 'localhost'])
+export type ExecutorType = z.infer<typeof executorType>
+
+const absolutePath = plainText(4_096).refine((path) => path.startsWith('/'), 'must be an absolute path')
+
+/** Keys that every executor has, with the defaults of architecture.md. Times are seconds, sizes as the names say. */
+const common = {
+  /** Replaces the interpreter of this executor's own `runtime`. */
+  code_executor_path: absolutePath.optional(),
+  runtime: runtimeName.default('python'),
+  timeout_sec: seconds.default(30),
+  /** The most a caller may ask for; the larger of 300 and `timeout_sec` when absent. */
+  max_timeout_sec: seconds.optional(),
+  output_limit_kb: z.int().min(1).max(sizeLimits.outputLimitKb).default(1_024),
+  /** Only agents that carry all of these may run it. */
+  agent_labels: labels.default({}),
+  max_concurrency: z.int().min(1).max(100_000).optional(),
+  allow_dependencies: z.boolean().default(false),
+  description: oneLine(1_000).optional(),
+  enabled: z.boolean().default(true),
+}
+
+export const dockerExecutor = z
+  .strictObject({
+    ...common,
+    image: plainText(512).min(1),
+    mem_limit_mb: z.int().min(4).max(1_048_576).default(1_024),
+    cpus_limit_cores: z.number().min(0.01).max(1_024).default(1),
+    pids_limit: z.int().min(1).max(4_194_304).default(128),
+    disk_limit_mb: z.int().min(1).max(1_048_576).default(256),
+    network: z.enum(['none', 'bridge']).default('none'),
+    pull_policy: z.enum(['missing', 'always', 'never']).default('missing'),
+    registry_auth: z.strictObject({ username: oneLine(256), password: plainText(8_192) }).optional(),
+    warm: z.int().min(0).max(1_000).default(0),
+    engine: z.enum(['docker', 'oci']).default('docker'),
+    oci_runtime: name.optional(),
+    user: z
+      .string()
+      .regex(/^\d+(:\d+)?$/, 'must be numeric: UID or UID:GID')
+      .optional(),
+  })
+  .superRefine(timeoutsAgree)
+
+const hostKeyLine = plainText(16_384).regex(
+  /^(ssh-|ecdsa-|sk-)[a-z0-9@.-]+ [A-Za-z0-9+/]+=*( .*)?$/,
+  'must be an OpenSSH public key line',
+)
+
+export const sshExecutor = z
+  .strictObject({
+    ...common,
+    host: oneLine(253).min(1),
+    port: z.int().min(1).max(65_535).default(22),
+    username: oneLine(256).min(1),
+    password: plainText(8_192).optional(),
+    /** The key itself, or a path that the agent's policy file lists. Tried before the password. */
+    private_key: plainText(65_536).optional(),
+    passphrase: plainText(8_192).optional(),
+    /** One OpenSSH public key line, or two while a target's key is being changed. */
+    host_key: z.union([hostKeyLine, z.array(hostKeyLine).min(1).max(2)]).optional(),
+    host_key_sha256: z
+      .string()
+      .regex(/^SHA256:[A-Za-z0-9+/]{43}$/, 'must be SHA256: and 43 base64 characters')
+      .optional(),
+    mem_limit_mb: z.int().min(4).max(1_048_576).optional(),
+    cpus_limit_cores: z.number().min(0.01).max(1_024).optional(),
+    pids_limit: z.int().min(1).max(4_194_304).optional(),
+    disk_limit_mb: z.int().min(1).max(1_048_576).optional(),
+  })
+  .superRefine(timeoutsAgree)
+  .superRefine((given, context) => {
+    const issue = (path: string, message: string) =>
+      context.addIssue({ code: 'custom', path: [path], message })
+    if (given.host_key === undefined && given.host_key_sha256 === undefined)
+      issue('host_key', 'is required (or host_key_sha256): the target is never trusted on first use')
+    if (given.host_key !== undefined && given.host_key_sha256 !== undefined)
+      issue('host_key_sha256', 'must not be given together with host_key')
+    if (given.password === undefined && given.private_key === undefined)
+      issue('private_key', 'is required (or password)')
+    if (given.passphrase !== undefined && given.private_key === undefined)
+      issue('passphrase', 'needs private_key')
+  })
+
+export const localhostExecutor = z
+  .strictObject({
+    ...common,
+    /** Root of the per-execution directories; other than the agent's own only if its policy lists it. */
+    work_dir: absolutePath.optional(),
+    sandbox: z.enum(['required', 'preferred', 'none']).default('required'),
+    mem_limit_mb: z.int().min(4).max(1_048_576).optional(),
+    cpus_limit_cores: z.number().min(0.01).max(1_024).optional(),
+    pids_limit: z.int().min(1).max(4_194_304).optional(),
+    disk_limit_mb: z.int().min(1).max(1_048_576).optional(),
+  })
+  .superRefine(timeoutsAgree)
+
+export type DockerExecutor = z.infer<typeof dockerExecutor>
+export type SshExecutor = z.infer<typeof sshExecutor>
+export type LocalhostExecutor = z.infer<typeof localhostExecutor>
+
+/** A validated configuration with its type: what the agent gets and what the store keeps (without `secretFields`). */
+export type ExecutorSettings =
+  | ({ executor_type: 'docker' } & DockerExecutor)
+  | ({ executor_type: 'ssh' } & SshExecutor)
+  | ({ executor_type: 'localhost' } & LocalhostExecutor)
+
+export const executorSchemas = {
+  docker: dockerExecutor,
+  ssh: sshExecutor,
+  localhost: localhostExecutor,
+} as const
+
+/** Fields that are write-only, encrypted at rest, and sent only to the agent that runs the job (promise 9). */
+export const secretFields: Record<ExecutorType, readonly string[]> = {
+  docker: ['registry_auth'],
+  ssh: ['password', 'private_key', 'passphrase'],
+  localhost: [],
+}
+
+/** The longest `timeout_sec` a caller may ask of this executor. */
+export function maxTimeoutSec(given: { timeout_sec: number; max_timeout_sec?: number | undefined }): number {
+  return given.max_timeout_sec ?? Math.max(300, given.timeout_sec)
+}
+
+function timeoutsAgree(
+  given: { timeout_sec: number; max_timeout_sec?: number | undefined },
+  context: z.RefinementCtx,
+): void {
+  if (given.timeout_sec > maxTimeoutSec(given))
+    context.addIssue({ code: 'custom', path: ['max_timeout_sec'], message: 'must not be below timeout_sec' })
+}
+
+/** `POST /executors`: a name, a type and that type's keys. */
+export const newExecutor = z.looseObject({ name, executor_type: executorType })
+
+/** What `GET /executors` shows: `settings` without secrets, `has_secrets` naming those that are stored. */
+export const executor = z.strictObject({
+  executor_id: z.uuid(),
+  name,
+  executor_type: executorType,
+  config_id: z.uuid(),
+  source: z.enum(['config', 'default', 'rest']),
+  enabled: z.boolean(),
+  settings: z.record(z.string(), z.unknown()),
+  has_secrets: z.array(z.string()),
+  created_at: z.iso.datetime(),
+  updated_at: z.iso.datetime(),
+})
+export type Executor = z.infer<typeof executor>

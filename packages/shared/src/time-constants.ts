@@ -1,0 +1,47 @@
+/**
+ * All the waits that the promises of leases and delivery are made of, in milliseconds, in one object so that tests
+ * shrink them together. Their relations matter more than their values: a renewal fits several times into a lease,
+ * the stand-still covers one whole reconnect window, `lostAfterMs` covers a promised outage, the window and a start.
+ */
+export const timeConstants = {
+  /** An agent's right to its jobs after the last renewal. */
+  leaseMs: 30_000,
+  /** An agent renews at least this often. */
+  renewEveryMs: 10_000,
+  /** Replicas write `api_alive_at` this often. */
+  beatEveryMs: 5_000,
+  /** A beat that finds a longer gap than this stands expiry still. */
+  beatGapMs: 10_000,
+  /** For how long expiry then stands still. */
+  standStillMs: 75_000,
+  /** Without an acknowledged renewal for this long the agent ends its jobs. */
+  lostAfterMs: 180_000,
+  /** A run shorter than this is never stored as `running`. */
+  runningAfterMs: 250,
+  /** Output waits at most this long, or 64 KiB, before it is sent. */
+  flushEveryMs: 50,
+  /** Each side pings an idle socket this often and gives up after two misses. */
+  pingEveryMs: 10_000,
+  /** The first and the largest reconnect window; each failure doubles it, the delay is drawn from all of it. */
+  reconnectMinMs: 1_000,
+  reconnectMaxMs: 64_000,
+  /** A socket that has not proved who it is by then is closed. */
+  handshakeMs: 5_000,
+  /** The slow poll that is the truth behind every hint: unclaimed work, missed notices. */
+  pollEveryMs: 1_000,
+  /** The first delay of a retry; doubles each attempt, with full jitter, up to the largest. */
+  retryMinMs: 1_000,
+  retryMaxMs: 60_000,
+  /** After its program ended, output pipes that a background child still holds are read for at most this long. */
+  drainMs: 500,
+  /** How long a connected agent has to answer a cancel before the API asks again. */
+  cancelAgainMs: 2_000,
+}
+
+export type TimeConstants = typeof timeConstants
+
+/** The same constants, all multiplied: tests run at a tenth. `scale` is above 0 and at most 1. */
+export function scaleTime(scale: number): TimeConstants {
+  const scaled = Object.entries(timeConstants).map(([key, ms]) => [key, Math.max(1, Math.round(ms * scale))])
+  return Object.fromEntries(scaled) as TimeConstants
+}
