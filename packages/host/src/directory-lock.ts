@@ -40,7 +40,11 @@ export function lockDirectory(dir: string): DirectoryLock {
   const release = (): void => {
     process.off('exit', release)
     if (!database.isOpen) return
-    writeFileSync(pidFile, '')
+    try {
+      writeFileSync(pidFile, '')
+    } catch {
+      // Only the name in an error message; the lock itself ends below. An exit must not fail for it.
+    }
     database.close()
   }
   // Also what keeps the database from the garbage collector, which would close it and so drop the lock.

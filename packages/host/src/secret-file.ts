@@ -1,5 +1,15 @@
 import { randomUUID } from 'node:crypto'
-import { closeSync, fstatSync, fsyncSync, linkSync, mkdirSync, openSync, readFileSync, rmSync, writeSync } from 'node:fs'
+import {
+  closeSync,
+  fstatSync,
+  fsyncSync,
+  linkSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs'
 import { dirname } from 'node:path'
 
 /**
@@ -33,7 +43,7 @@ export function fromEnvironment(name: string, env: NodeJS.ProcessEnv = process.e
   try {
     content = withoutFinalNewline(readFileSync(path, 'utf8'))
   } catch (error) {
-    throw new Error(`${name}_FILE: cannot read ${path} (${codeOf(error)})`, { cause: error })
+    throw new Error(`${name}_FILE: cannot read ${path} (${reason(error)})`, { cause: error })
   }
   if (content === '') throw new Error(`${name}_FILE: ${path} is empty`)
   return content
@@ -45,7 +55,7 @@ function readPrivate(path: string): string | undefined {
     fd = openSync(path, 'r')
   } catch (error) {
     if (codeOf(error) === 'ENOENT') return undefined
-    throw new Error(`cannot read ${path} (${codeOf(error)})`, { cause: error })
+    throw new Error(`cannot read ${path} (${reason(error)})`, { cause: error })
   }
   try {
     const mode = fstatSync(fd).mode & 0o777
@@ -67,7 +77,7 @@ function create(path: string, secret: string): void {
   try {
     const fd = openSync(temporary, 'wx', 0o600)
     try {
-      writeSync(fd, `${secret}\n`)
+      writeFileSync(fd, `${secret}\n`)
       fsyncSync(fd)
     } finally {
       closeSync(fd)
@@ -102,5 +112,9 @@ function withoutFinalNewline(text: string): string {
 }
 
 function codeOf(error: unknown): unknown {
-  return error instanceof Error && 'code' in error ? error.code : error
+  return error instanceof Error && 'code' in error ? error.code : undefined
+}
+
+function reason(error: unknown): string {
+  return String(codeOf(error) ?? error)
 }

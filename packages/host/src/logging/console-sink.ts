@@ -1,5 +1,6 @@
 import type { Writable } from 'node:stream'
 import { prettyFactory } from 'pino-pretty'
+import { safeLine } from './safe-line.ts'
 
 /** Where log lines for people go: usually `process.stderr`, and a TTY if it has `isTTY`. */
 export type Console = Writable & { isTTY?: boolean }
@@ -21,10 +22,10 @@ export class ConsoleSink {
       translateTime: 'SYS:yyyy-mm-dd HH:MM:ss.l',
       singleLine: true,
       // Line breaks in a message would let it forge a line of its own.
-      messageFormat: (record, key) => String(record[key] ?? '').replaceAll('\n', String.raw`\n`),
+      messageFormat: ({ msg }) => (typeof msg === 'string' ? msg.replaceAll('\n', String.raw`\n`) : ''),
     })
     // Without a listener, a reader that goes away (EPIPE) would end this process.
-    console.on('error', () => {})
+    console.on('error', ignore)
   }
 
   write(line: string): void {
@@ -32,8 +33,12 @@ export class ConsoleSink {
   }
 
   /** Says something about logging itself, which the logs can't tell. */
-  report(text: string): void {
-    this.#send(`${visibleEscapes(JSON.stringify(text)).slice(1, -1)}\n`)
+  report(msg: string): void {
+    this.write(safeLine(JSON.stringify({ level: 40, time: Date.now(), name: 'logging', msg })))
+  }
+
+  close(): void {
+    this.#console.off('error', ignore)
   }
 
   #send(text: string): void {
@@ -41,16 +46,21 @@ export class ConsoleSink {
       this.#dropped += 1
       return
     }
-    if (this.#dropped > 0) this.#console.write(`logging: ${this.#dropped} lines were dropped here: nobody read them\n`)
+    if (this.#dropped > 0)
+      this.#console.write(`(${this.#dropped} log lines were dropped here: nobody read them)\n`)
     this.#dropped = 0
     this.#console.write(text)
   }
 }
+
+function ignore(): void {}
 
 /**
  * Makes the escapes of a JSON text survive its parsing, so that they are shown instead of obeyed. Line feeds
  * and tabs stay what they are: stacks need them.
  */
 function visibleEscapes(json: string): string {
-  return json.replace(/\\(u[0-9a-f]{4}|.)/gi, (escape, kind: string) => (/^[ubfr]/.test(kind) ? `\\${escape}` : escape))
+  return json.replace(/\\(u[0-9a-f]{4}|.)/gi, (escape, kind: string) =>
+    /^[ubfr]/.test(kind) ? `\\${escape}` : escape,
+  )
 }

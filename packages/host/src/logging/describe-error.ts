@@ -13,7 +13,7 @@ export interface DescribedError {
  * parameters and the offending row, process errors the command line and the output: that is users' code.
  */
 export function describeError(error: Error, depth = 0): DescribedError {
-  const type = error.constructor?.name || error.name
+  const type = error.name === 'Error' ? error.constructor.name : error.name
   const message = safeMessage(error)
   const described: DescribedError = { type, message, stack: `${type}: ${message}${frames(error)}` }
   if ('code' in error && (typeof error.code === 'string' || typeof error.code === 'number')) {
@@ -24,7 +24,9 @@ export function describeError(error: Error, depth = 0): DescribedError {
     described.cause = Error.isError(error.cause) ? describeError(error.cause, depth + 1) : typeof error.cause
   }
   if (error instanceof AggregateError) {
-    described.errors = error.errors.filter((each) => Error.isError(each)).map((each) => describeError(each, depth + 1))
+    described.errors = error.errors
+      .filter((each) => Error.isError(each))
+      .map((each) => describeError(each, depth + 1))
   }
   return described
 }
@@ -39,7 +41,9 @@ function safeMessage(error: Error): string {
   if ('query' in error && 'params' in error) return 'a database statement failed'
   // Execa: command line and output.
   if ('shortMessage' in error) {
-    return 'originalMessage' in error && error.originalMessage ? String(error.originalMessage) : 'a process failed'
+    return 'originalMessage' in error && typeof error.originalMessage === 'string'
+      ? error.originalMessage
+      : 'a process failed'
   }
   // JSON.parse: the text around the place, and a short text whole.
   return error.message.replace(/"[^]*" is not valid JSON$/, 'the input is not valid JSON')

@@ -1,31 +1,10 @@
-/** How much is written: `silent` is nothing, `trace` is everything. */
-export type LogLevel = 'trace' | 'debug' | 'info' | 'warn' | 'error' | 'fatal' | 'silent'
+import type { LoggingConfig, LogSection } from '@errand/shared/logging-config'
 
-/** One section of `logging` in `config.yaml`. A missing key is `main`'s; one that `main` misses has a default. */
-export interface LoggingSectionConfig {
-  console_level?: LogLevel
-  file_level?: LogLevel
-  /** Path of the log file, relative ones from the base directory. */
-  file?: string
-  /** A file that would grow beyond this many MiB is put aside first. */
-  max_size_mb?: number
-  /** How many put aside files are kept; 0: any number. */
-  max_backups?: number
-  /** For how many days put aside files are kept; 0: for ever. */
-  max_age_days?: number
-}
+/** A section with every key. `max_backups` 0 keeps any number, as Go's lumberjack does, whose keys these are. */
+export type CompleteSection = Required<LogSection>
 
-/** The `logging` section of `config.yaml`. */
-export interface LoggingConfig {
-  main?: LoggingSectionConfig
-  job?: LoggingSectionConfig
-  code_executor?: LoggingSectionConfig
-}
-
-export type LoggingSection = Required<LoggingSectionConfig>
-
-/** Sizes and ages are those of the specification's example, but for a file's size: 4 GB is much to take unasked. */
-const defaults: LoggingSection = {
+/** Those of the specification's example, but for a file's size (there 1000): 4 GB is much to take unasked. */
+const defaults: CompleteSection = {
   console_level: 'info',
   file_level: 'debug',
   file: 'logs/main.log',
@@ -35,13 +14,13 @@ const defaults: LoggingSection = {
 }
 
 /** Every section with all its keys: its own, else those of `main`, else the defaults. */
-export function completeSections(config: LoggingConfig): Record<keyof LoggingConfig, LoggingSection> {
+export function completeSections(config: LoggingConfig): Record<keyof LoggingConfig, CompleteSection> {
   const main = inherit(config.main, defaults)
   return { main, job: inherit(config.job, main), code_executor: inherit(config.code_executor, main) }
 }
 
 /** Not a spread: a key that is there but undefined is missing too. */
-function inherit(section: LoggingSectionConfig = {}, from: LoggingSection): LoggingSection {
+function inherit(section: LogSection = {}, from: CompleteSection): CompleteSection {
   return {
     console_level: section.console_level ?? from.console_level,
     file_level: section.file_level ?? from.file_level,

@@ -1,0 +1,113 @@
+import type {
+  AgentPolicy,
+  AgentReport,
+  Assignment,
+  BackendReport,
+  ExecutorType,
+  Phase,
+  RunResult,
+  Stream,
+  Submission,
+  TimeConstants,
+} from '@errand/shared'
+import type { Log } from '../log.ts'
+
+/** What a backend is made of: `createLocalhost(parts): Backend`. */
+export interface BackendParts {
+  /** Absolute, 0700, locked by this process. A backend keeps what it needs below `agentDir/<its type>`. */
+  agentDir: string
+  /** Random, kept with the spool: marks this agent's processes and directories, also after a crash. */
+  spoolId: string
+  /** How many runs there may be at once; `run.slot` is below it. */
+  slots: number
+  policy: AgentPolicy
+  time: TimeConstants
+  log: Log
+}
+
+/** The part of the agent that runs code, for one executor type. */
+export interface Backend {
+  readonly type: ExecutorType
+  /** What it can do right now, in words what it lacks. Called at each connect. */
+  probe(): Promise<BackendReport>
+  /** The runtimes of this host with versions, asked once at start; a backend that runs code elsewhere has none. */
+  runtimes(): Promise<AgentReport['runtimes']>
+  /** At start, before anything runs: ends and removes what a dead agent of the same `spoolId` or directory left. */
+  recover(): Promise<void>
+  /**
+   * Runs one job and leaves nothing behind: it settles once the program, its descendants and its files are gone.
+   * The policy was checked before. How the program ended is returned; what it refuses is thrown as `Rejected`,
+   * what `run.starting` throws goes through, and anything else that is thrown is our own failure (`infra_error`).
+   */
+  run(run: Run): Promise<RunEnd>
+  /** After the last run. */
+  close(): Promise<void>
+}
+
+/** Why we end a run; the first reason stands. It is the `reason` of `run.signal`. */
+export type StopReason = 'canceled' | 'timed_out' | 'output_limit' | 'lease_lost' | 'shutdown'
+
+/** One run of a job, as the backend sees it. Deadlines, the output cap and the outcome are the runner's business. */
+export interface Run {
+  readonly assignment: Assignment
+  readonly submission: Submission
+  /** 0 up to `slots - 1`; no two runs at the same time have the same. */
+  readonly slot: number
+  /**
+   * Aborted at most once, with a `StopReason`. The backend then kills the whole tree at once, calls `exited` and
+   * returns as ever. It may be aborted before `starting` too, which then throws.
+   */
+  readonly signal: AbortSignal
+  /**
+   * To be called immediately before each phase's process (container start, remote exec). Spools `starting`, begins
+   * the phase's time limit (`limitMs`: the compiler's own, or `limits.timeout_sec`).
+   *
+   * @throws {NotStarted} when it must not start: stopped, lease run out, spool can't write. Clean up, let it through.
+   */
+  starting(phase: Phase, limitMs: number): void
+  /**
+   * To be called as soon as the phase's main process has ended, before its pipes are drained. From here on neither
+   * time limit nor cancel count. `stopped` is why we ended it, null if it ended by itself; `ms` is how long it ran.
+   */
+  exited(): { stopped: StopReason | null; ms: number }
+  /**
+   * Bytes that the program wrote, in order for each stream (the compiler's go to `compile`, not here). They are kept:
+   * don't write to the buffer afterwards. All output must have been handed over before `run` settles. Read on as
+   * fast as the program writes: what the API has not taken waits on disk, up to the cap. (A program that we slowed
+   * because the API or its database is away would meet its time limit through our fault.)
+   */
+  output(stream: Stream, bytes: Uint8Array): void
+}
+
+/**
+ * How the program ended. The runner adds outcome, totals, times and host name. `phase` is the last that started: after
+ * a compile step that failed it is `compile`. `killed_for` says that the main program was ended for its memory or
+ * cpu time by the limits' own means (then `out_of_memory` too, which also tells of a killed child).
+ */
+export interface RunEnd extends Pick<
+  RunResult,
+  | 'exit_code'
+  | 'signal'
+  | 'out_of_memory'
+  | 'error'
+  | 'runtime_id'
+  | 'container_id'
+  | 'usage'
+  | 'isolation'
+  | 'compile'
+> {
+  phase: Phase
+  killed_for: 'memory' | 'cpu_time' | null
+  /** Where the code ran, when it was not this host. */
+  hostname?: string
+}
+
+/** Refused by policy, isolation or a missing runtime; the message is for the caller. */
+export class Rejected extends Error {
+  override readonly name = 'Rejected'
+}
+
+/** Thrown by `Run.starting`: the program must not start. */
+export class NotStarted extends Error {
+  override readonly name = 'NotStarted'
+}

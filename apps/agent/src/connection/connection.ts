@@ -1,0 +1,85 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import { closeCode } from '@errand/shared'
+import type { AgentReport, TimeConstants } from '@errand/shared'
+import { Refused } from '../enroll.ts'
+import type { AgentKey, Enrolled } from '../identity.ts'
+import type { Log } from '../log.ts'
+import type { Lease } from './lease.ts'
+import type { Monotonic } from './monotonic.ts'
+import { ReconnectWindow } from './reconnect-window.ts'
+import type { ServerClock } from './server-clock.ts'
+import { Session } from './session.ts'
+import type { SessionEvents } from './session.ts'
+
+export interface ConnectionParts {
+  url: string
+  identity: Enrolled
+  key: AgentKey
+  bootId: string
+  spoolId: string
+  time: TimeConstants
+  monotonic: Monotonic
+  random: () => number
+  clock: ServerClock
+  lease: Lease
+  log: Log
+  /** What the agent can do now; asked before each connect. */
+  report(): Promise<AgentReport>
+  events: SessionEvents
+}
+
+/** Keeps one session with the API at a time: the next begins when the last is over and nothing of it can be heard. */
+export class Connection {
+  readonly #parts: ConnectionParts
+  readonly #closing = new AbortController()
+  #session: Session | undefined
+
+  constructor(parts: ConnectionParts) {
+    this.#parts = parts
+  }
+
+  /**
+   * Connects, again and again, until `close`.
+   *
+   * @throws {Refused} when the API knows this agent no more or speaks another protocol
+   */
+  async run(): Promise<void> {
+    const { time, random, report, log, url } = this.#parts
+    const window = new ReconnectWindow(time, random)
+    while (!this.#closing.signal.aborted) {
+      const now = await report()
+      if (this.#closing.signal.aborted) return
+      this.#session = new Session(this.#parts, now)
+      const { code, reason, lastedMs } = await this.#session.ended
+      this.#session = undefined
+      if (this.#closing.signal.aborted) return
+      throwIfRefused(code, reason)
+      if (lastedMs > time.pingEveryMs) window.reset()
+      if (code === closeCode.replaced || code === closeCode.tryLater) window.widen()
+      const waitMs = Math.round(window.next())
+      log.warn({ url, close_code: code, reason, wait_ms: waitMs }, 'not connected to the API; trying again')
+      await sleep(waitMs, undefined, { signal: this.#closing.signal }).catch(() => {})
+    }
+  }
+
+  offerCredits(): void {
+    this.#session?.offerCredits()
+  }
+
+  /** The session is worth nothing any more, such as when its lease has run out: begins a new one. */
+  renew(reason: string): void {
+    this.#session?.terminate(reason)
+  }
+
+  close(): void {
+    this.#closing.abort()
+    this.#session?.close()
+  }
+}
+
+function throwIfRefused(code: number, reason: string): void {
+  if (code === closeCode.refused)
+    throw new Refused(`the API refuses this agent (${reason || 'unknown or revoked'}): enrol it again`)
+  if (code === closeCode.unsupportedVersion)
+    throw new Refused(`the API speaks another protocol version (${reason}): update the agent`)
+}

@@ -1,0 +1,69 @@
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { agentPolicy, executorSchemas, problemDetails } from '@errand/shared'
+import type { AgentPolicy, Assignment, LocalhostExecutor } from '@errand/shared'
+import { YAMLParseError, parse } from 'yaml'
+
+/**
+ * Reads `agent-policy.yaml` of the agent's directory; without one, the defaults stand.
+ *
+ * @throws naming file, path and reason
+ */
+export function readPolicy(agentDir: string): AgentPolicy {
+  const path = join(agentDir, 'agent-policy.yaml')
+  const parsed = agentPolicy.safeParse(readYaml(path) ?? {})
+  if (parsed.success) return parsed.data
+  const reasons = problemDetails(parsed.error).map(({ pointer, detail }) => `${pointer || '/'} ${detail}`)
+  throw new Error(`${path}: ${reasons.join('; ')}`)
+}
+
+/**
+ * Why this agent's operator does not allow the job, in words for the caller; undefined when it is allowed. Whatever
+ * the control plane says: it may be in other hands.
+ */
+export function refusal(policy: AgentPolicy, assignment: Assignment): string | undefined {
+  const { executor_type: type, settings } = assignment.executor
+  if (!policy.backends.includes(type)) return `this agent's policy allows no ${type} executors`
+  const { executor_type: _, ...given } = settings
+  const parsed = executorSchemas[type].safeParse(given)
+  if (!parsed.success) {
+    const [first] = problemDetails(parsed.error)
+    return `this agent does not understand the executor's settings: ${first?.pointer} ${first?.detail}`
+  }
+  const { timeout_sec, output_limit_kb } = assignment.limits
+  if (timeout_sec > (policy.max_timeout_sec ?? Infinity))
+    return `timeout_sec ${timeout_sec} is above the ${policy.max_timeout_sec} of this agent's policy`
+  if (output_limit_kb > (policy.max_output_limit_kb ?? Infinity))
+    return `output_limit_kb ${output_limit_kb} is above the ${policy.max_output_limit_kb} of this agent's policy`
+  const path = parsed.data.code_executor_path
+  if (path !== undefined && policy.code_executor_paths && !policy.code_executor_paths.includes(path))
+    return `this agent's policy does not list the code_executor_path ${path}`
+  if (type === 'localhost') return localhostRefusal(policy, parsed.data as LocalhostExecutor)
+  return undefined
+}
+
+function localhostRefusal(policy: AgentPolicy, executor: LocalhostExecutor): string | undefined {
+  if (executor.sandbox === 'none' && policy.shares_api_user)
+    return 'sandbox: none is refused: this agent runs as the user of the API, whose files the code could read'
+  if (executor.sandbox === 'none' && !policy.allow_unsandboxed)
+    return "sandbox: none is refused: this agent's policy does not say allow_unsandboxed: true"
+  if (executor.work_dir !== undefined && !policy.work_dirs.includes(executor.work_dir))
+    return `this agent's policy does not list the work_dir ${executor.work_dir}`
+  return undefined
+}
+
+function readYaml(path: string): unknown {
+  let text: string
+  try {
+    text = readFileSync(path, 'utf8')
+  } catch (error) {
+    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return undefined
+    throw error
+  }
+  try {
+    return parse(text)
+  } catch (error) {
+    if (!(error instanceof YAMLParseError)) throw error
+    throw new Error(`${path}: ${error.message}`, { cause: error })
+  }
+}

@@ -1,0 +1,165 @@
+import type { Phase, RunResult, Stream, StreamTotals } from '@errand/shared'
+import { NotStarted, Rejected } from '../backends/backend.ts'
+import type { Run, RunEnd } from '../backends/backend.ts'
+import { crashPoint } from '../crash-point.ts'
+import { refusal } from '../policy.ts'
+import { InputUnavailable, readInput } from './input.ts'
+import { Output } from './output.ts'
+import { emptyResult, errorOfStop, errorText, fittingReport, outcomeOf, outcomeOfStop } from './result.ts'
+import type { RunnerParts, RunningJob } from './runner.ts'
+
+type Ended = Partial<RunResult> & Pick<RunResult, 'outcome'>
+
+/**
+ * Takes one accepted job to its result, or hands it back when its program was never started. Settles once everything
+ * of it is gone from this host but the result in the spool.
+ */
+export async function execute(
+  job: RunningJob,
+  parts: RunnerParts,
+  spoolFailed: (error: unknown) => void,
+): Promise<void> {
+  const { spool, delivery, log } = parts
+  let cut = false
+  const output = openOutput(job, parts, (error) => {
+    cut = true
+    spoolFailed(error)
+  })
+  const ended = await run(job, parts, output, spoolFailed)
+  const totals = output.end()
+  if (job.dropped) return
+  if (typeof ended === 'string') {
+    log.info({ execution_id: job.id, fence: job.fence, reason: ended }, 'handed back')
+    delivery.handBack(job, ended)
+    return
+  }
+  if (cut) ended.error ??= "the agent's disk was full: output is missing"
+  const result = complete(job, parts, totals, ended)
+  try {
+    spool.finish(job, result)
+  } catch (error) {
+    // It is delivered from memory; should we die before, the job is lost.
+    spoolFailed(error)
+  }
+  crashPoint('spooled_result')
+  log.debug({ execution_id: job.id, fence: job.fence, outcome: result.outcome }, 'ended')
+  delivery.ended(job, result)
+}
+
+function openOutput(job: RunningJob, parts: RunnerParts, onSpoolFailure: (error: unknown) => void): Output {
+  const { spool, delivery, time } = parts
+  return new Output({
+    capBytes: job.assignment.limits.output_limit_kb * 1024,
+    flushEveryMs: time.flushEveryMs,
+    spool: (stream, offset, bytes) => {
+      spool.append(job, stream, offset, bytes)
+      if (offset === 0) crashPoint('first_chunk')
+      delivery.spooled(job, stream, offset + bytes.length)
+    },
+    onSpoolFailure,
+  })
+}
+
+/** How it ended; or, in words, why it is handed back. */
+async function run(
+  job: RunningJob,
+  parts: RunnerParts,
+  output: Output,
+  spoolFailed: (error: unknown) => void,
+): Promise<Ended | string> {
+  const { assignment, ending } = job
+  try {
+    const refused = refusal(parts.policy, assignment)
+    if (refused !== undefined) throw new Rejected(refused)
+    const mayStart = () => parts.lease.alive
+    const submission = await readInput(assignment, { ...parts, mayStart }, ending.signal)
+    output.onLimit = () => {
+      if (submission.on_output_limit === 'kill') ending.stop('output_limit')
+    }
+    const end = await job.backend.run({
+      assignment,
+      submission,
+      slot: job.slot,
+      signal: ending.signal,
+      starting: starting(job, parts, spoolFailed),
+      exited: () => ending.exited(),
+      output: (stream: Stream, bytes: Uint8Array) => output.write(stream, bytes),
+    } satisfies Run)
+    crashPoint('exited')
+    return endedBy(job, end)
+  } catch (error) {
+    return endedWithout(job, parts, error)
+  } finally {
+    ending.exited()
+  }
+}
+
+function starting(
+  job: RunningJob,
+  parts: RunnerParts,
+  spoolFailed: (error: unknown) => void,
+): Run['starting'] {
+  const { spool, delivery, lease, clock, time } = parts
+  return (phase: Phase, limitMs: number) => {
+    if (!job.ending.goesOn) throw new NotStarted(`it is to end: ${job.ending.reason}`)
+    if (!lease.alive) throw new NotStarted("the agent's lease ran out before it could start")
+    if (!job.ending.started) {
+      try {
+        spool.starting(job, clock.now())
+      } catch (error) {
+        spoolFailed(error)
+        throw new NotStarted("the agent's disk takes no more")
+      }
+      crashPoint('starting')
+      delivery.starting(job)
+      setTimeout(() => delivery.running(job), time.runningAfterMs).unref()
+    }
+    job.ending.begin(phase, limitMs)
+  }
+}
+
+function endedBy(job: RunningJob, end: RunEnd): Ended {
+  const { killed_for: _, ...facts } = end
+  const { reason } = job.ending
+  return {
+    ...facts,
+    outcome: outcomeOf(end, reason),
+    error: end.error ?? (reason && errorOfStop[reason]),
+    compile: fittingReport(end.compile),
+  }
+}
+
+/** The backend came to no end of a program: stopped before, refused, or our own failure. */
+function endedWithout(job: RunningJob, parts: RunnerParts, error: unknown): Ended | string {
+  const { reason, started } = job.ending
+  const ownFault = !(error instanceof Rejected || error instanceof InputUnavailable || error instanceof NotStarted)
+  if (ownFault && !(reason && !started))
+    parts.log.error({ execution_id: job.id, fence: job.fence, err: error }, 'the run failed by our own fault')
+  if (reason && (started || reason === 'canceled')) return { outcome: outcomeOfStop[reason], error: errorOfStop[reason] }
+  if (reason) return 'the agent gave it up before it started'
+  if (error instanceof Rejected) return { outcome: 'rejected', error: error.message }
+  if (error instanceof InputUnavailable) return error.message
+  if (error instanceof NotStarted) return started ? { outcome: 'lost', error: error.message } : error.message
+  const message = error instanceof Error ? error.message : String(error)
+  return { outcome: 'infra_error', error: message }
+}
+
+function complete(
+  job: RunningJob,
+  { hostname, clock }: RunnerParts,
+  totals: Record<Stream, StreamTotals>,
+  ended: Ended,
+): RunResult {
+  const { startedAt, endedAt, ranMs, durationMs } = job.ending.times
+  return {
+    ...emptyResult(hostname, totals),
+    start_time_ms: startedAt === undefined ? null : clock.at(startedAt),
+    end_time_ms: endedAt === undefined ? null : clock.at(endedAt),
+    duration_sec: startedAt === undefined ? null : durationMs / 1000,
+    prepare_ms: startedAt === undefined ? null : startedAt - job.assignedAt,
+    run_ms: ranMs ?? null,
+    ...ended,
+    hostname: ended.hostname ?? hostname,
+    error: ended.error ? errorText(ended.error) : null,
+  }
+}

@@ -1,0 +1,76 @@
+import { sizeLimits } from '@errand/shared'
+import type { CompileReport, Outcome, RunResult, Stream, StreamTotals } from '@errand/shared'
+import type { RunEnd, StopReason } from '../backends/backend.ts'
+
+/** The result that a run would have if nothing had happened yet; the ways to end fill it in. */
+export function emptyResult(hostname: string, totals: Record<Stream, StreamTotals>): Omit<RunResult, 'outcome'> {
+  return {
+    phase: null,
+    exit_code: null,
+    signal: null,
+    out_of_memory: false,
+    error: null,
+    runtime_id: null,
+    hostname,
+    container_id: null,
+    start_time_ms: null,
+    end_time_ms: null,
+    duration_sec: null,
+    prepare_ms: null,
+    run_ms: null,
+    usage: null,
+    isolation: null,
+    compile: null,
+    ...totals,
+  }
+}
+
+/** The one place where an outcome is chosen: why we ended it, or else how the program did. */
+export function outcomeOf(end: RunEnd, stopped: StopReason | null): Outcome {
+  if (stopped) return outcomeOfStop[stopped]
+  if (end.killed_for === 'memory') return 'out_of_memory'
+  if (end.killed_for === 'cpu_time') return 'timed_out'
+  return end.exit_code === 0 && end.signal === null ? 'succeeded' : 'failed'
+}
+
+export const outcomeOfStop: Record<StopReason, Outcome> = {
+  canceled: 'canceled',
+  timed_out: 'timed_out',
+  output_limit: 'output_limit',
+  lease_lost: 'lost',
+  shutdown: 'infra_error',
+}
+
+/** What the record's `error` says of each; null where outcome and limits say it all. */
+export const errorOfStop: Record<StopReason, string | null> = {
+  canceled: null,
+  timed_out: null,
+  output_limit: null,
+  lease_lost: 'the agent ended it: it could not reach the API for too long',
+  shutdown: 'the agent was stopped while it ran',
+}
+
+/** Error texts as the protocol takes them, and small enough for a frame: one line, at most 8,192 UTF-16 units. */
+export function errorText(text: string): string {
+  return text
+    .replace(/[\u0000-\u001f\u007f-\u009f]+/g, ' ')
+    .slice(0, 8_192)
+    .toWellFormed()
+}
+
+/**
+ * A compile report that fits into the final frame beside its output: characters that JSON escapes can make 64 KiB six
+ * times as long.
+ */
+export function fittingReport(report: CompileReport | null): CompileReport | null {
+  if (!report || Buffer.byteLength(JSON.stringify(report)) <= compileReportBytes) return report
+  const half = (text: string) => text.slice(0, text.length / 2).toWellFormed()
+  return fittingReport({
+    ...report,
+    stdout: half(report.stdout),
+    stderr: half(report.stderr),
+    truncated: true,
+  })
+}
+
+const compileReportBytes = sizeLimits.frame - sizeLimits.outputChunk - 32 * 1024

@@ -1,0 +1,159 @@
+import type { AgentPolicy, Assignment, ExecutorType, Slots as SlotCounts, TimeConstants } from '@errand/shared'
+import type { Backend, StopReason } from '../backends/backend.ts'
+import { claimKey } from '../claim.ts'
+import type { Claim } from '../claim.ts'
+import type { Lease } from '../connection/lease.ts'
+import type { Monotonic } from '../connection/monotonic.ts'
+import type { ServerClock } from '../connection/server-clock.ts'
+import { crashPoint } from '../crash-point.ts'
+import type { Delivery } from '../delivery/delivery.ts'
+import type { Log } from '../log.ts'
+import type { Spool } from '../spool/spool.ts'
+import { Ending } from './ending.ts'
+import { execute } from './execute.ts'
+import { Slots } from './slots.ts'
+
+export interface RunnerParts {
+  url: string
+  backends: Partial<Record<ExecutorType, Backend>>
+  policy: AgentPolicy
+  slots: SlotCounts
+  hostname: string
+  time: TimeConstants
+  monotonic: Monotonic
+  clock: ServerClock
+  lease: Lease
+  spool: Spool
+  delivery: Delivery
+  log: Log
+  /** There may be slots to grant again. */
+  freed(): void
+}
+
+/** A job under way on this agent, from its assignment to its result. */
+export interface RunningJob extends Claim {
+  readonly assignment: Assignment
+  readonly backend: Backend
+  readonly slot: number
+  readonly ending: Ending
+  /** Monotonic. */
+  readonly assignedAt: number
+  /** No longer ours: it ends, and nothing is said of it. */
+  dropped: boolean
+}
+
+/** Takes assignments as slots allow, runs them and hands their results to the delivery. */
+export class Runner {
+  readonly #parts: RunnerParts
+  readonly #slots: Slots
+  readonly #jobs = new Map<string, RunningJob>()
+  #draining = false
+  #spoolFailing = false
+  #idle: (() => void)[] = []
+
+  constructor(parts: RunnerParts) {
+    this.#parts = parts
+    this.#slots = new Slots(parts.slots)
+  }
+
+  /** Starts the job or hands it back with the reason; a claim that was seen before is ignored. */
+  assign(assignment: Assignment): void {
+    crashPoint('recv_claim')
+    const { spool, delivery, monotonic, backends } = this.#parts
+    const claim = { id: assignment.id, fence: assignment.fence }
+    if (spool.hasSeen(claim)) return
+    this.#slots.used(assignment.slot_class)
+    const backend = backends[assignment.executor.executor_type]
+    if (this.#draining) return this.#handBack(claim, 'the agent is being stopped')
+    if (!backend) return this.#handBack(claim, `the agent runs no ${assignment.executor.executor_type} executors`)
+    const slot = this.#slots.take(assignment.slot_class)
+    if (slot === undefined) return this.#handBack(claim, 'every slot of the agent is taken')
+    try {
+      spool.accept(claim)
+    } catch (error) {
+      this.#slots.release(assignment.slot_class, slot)
+      this.spoolFailed(error)
+      return this.#handBack(claim, "the agent's disk takes no more")
+    }
+    crashPoint('accepted')
+    delivery.hold(claim, 'accepted')
+    const ending = new Ending(monotonic)
+    const job = { ...claim, assignment, backend, slot, ending, assignedAt: monotonic(), dropped: false }
+    this.#jobs.set(claimKey(claim), job)
+    void this.#run(job)
+  }
+
+  cancel(claim: Claim): void {
+    this.#jobs.get(claimKey(claim))?.ending.stop('canceled')
+  }
+
+  /** The API has given it to somebody else, or it is final: ends it and forgets it. */
+  drop(claim: Claim): void {
+    const job = this.#jobs.get(claimKey(claim))
+    if (job) {
+      job.dropped = true
+      job.ending.stop('lease_lost')
+    }
+    this.#parts.delivery.forget(claim)
+  }
+
+  /** Ends every job, or those of which the API may begin another attempt. */
+  endAll(reason: StopReason, only: 'with attempts left' | 'all' = 'all'): void {
+    for (const job of this.#jobs.values())
+      if (only === 'all' || job.assignment.attempts_left) job.ending.stop(reason)
+  }
+
+  /** Takes no more jobs; settles once those under way have ended. */
+  async drain(): Promise<void> {
+    this.#draining = true
+    if (this.#jobs.size > 0) await new Promise<void>((resolve) => this.#idle.push(resolve))
+  }
+
+  /** Slots that the API has not been told of, counted as told. */
+  grant(): SlotCounts | undefined {
+    return this.#draining || this.#spoolFailing ? undefined : this.#slots.grant()
+  }
+
+  /** A new session: every free slot is to be granted anew. */
+  regrant(): void {
+    this.#slots.regrant()
+  }
+
+  /** Takes no more jobs until the spool can be written again. */
+  spoolFailed(error: unknown): void {
+    if (this.#spoolFailing) return
+    this.#spoolFailing = true
+    const { spool, log, time } = this.#parts
+    log.error({ err: error }, 'the spool cannot be written (disk full?): no more jobs are taken')
+    const timer = setInterval(() => {
+      try {
+        spool.probe()
+      } catch {
+        return
+      }
+      clearInterval(timer)
+      this.#spoolFailing = false
+      log.info({}, 'the spool can be written again')
+      this.#parts.freed()
+    }, time.pollEveryMs).unref()
+  }
+
+  async #run(job: RunningJob): Promise<void> {
+    try {
+      await execute(job, this.#parts, (error) => this.spoolFailed(error))
+    } finally {
+      this.#jobs.delete(claimKey(job))
+      this.#slots.release(job.assignment.slot_class, job.slot)
+      this.#parts.freed()
+      if (this.#jobs.size === 0) for (const idle of this.#idle.splice(0)) idle()
+    }
+  }
+
+  #handBack(claim: Claim, reason: string): void {
+    const { spool, delivery, log, freed } = this.#parts
+    log.info({ execution_id: claim.id, fence: claim.fence, reason }, 'handed back')
+    spool.refuse(claim)
+    delivery.handBack(claim, reason)
+    freed()
+  }
+}

@@ -1,0 +1,261 @@
+import { randomUUID } from 'node:crypto'
+import { rmSync } from 'node:fs'
+import { join } from 'node:path'
+import { DatabaseSync } from 'node:sqlite'
+import type { StatementSync } from 'node:sqlite'
+import type { Held, Offsets, RunResult, Stream } from '@errand/shared'
+import { claimKey } from '../claim.ts'
+import type { Claim } from '../claim.ts'
+
+export interface SpooledJob extends Held {
+  /** When its program was started, Unix milliseconds of the API's clock; null while `accepted`. */
+  startedAtMs: number | null
+}
+
+/** How many of the newest claims are remembered, so that one that is sent twice is started once. */
+const claimsRemembered = 10_000
+
+/**
+ * What the agent has taken on and not delivered, in one SQLite file: it survives the end of the process at any moment,
+ * not that of the machine (nothing is synced to disk; the boot id tells the API). Every write is one transaction and
+ * throws when it could not be made, such as on a full disk. The agent's directory is locked, so there is one process.
+ */
+export class Spool {
+  /** Random, made with the file: a new one says that what was known before is gone. */
+  readonly id: string
+  readonly #db: DatabaseSync
+  #seen: Set<string>
+  readonly #statements = new Map<string, StatementSync>()
+
+  constructor(agentDir: string, bootId: string) {
+    const path = join(agentDir, 'spool.sqlite')
+    this.#db = openWhole(path, bootId)
+    this.#db.exec(schema)
+    this.id = this.#meta('spool_id') ?? randomUUID()
+    this.#setMeta('spool_id', this.id)
+    // Monotonic time begins anew with each boot.
+    if (this.#meta('boot_id') !== bootId) this.#run("DELETE FROM meta WHERE key = 'lease_sent_at'")
+    this.#setMeta('boot_id', bootId)
+    this.#seen = this.#newestClaims()
+  }
+
+  /** Whether this claim was taken or handed back before. */
+  hasSeen(claim: Claim): boolean {
+    return this.#seen.has(claimKey(claim))
+  }
+
+  /** Never take this claim (again). Kept in memory alone: a later process learns at its reconnect that it is gone. */
+  refuse(claim: Claim): void {
+    this.#seen.add(claimKey(claim))
+  }
+
+  accept(claim: Claim): void {
+    this.#transaction(() => {
+      this.#run('INSERT INTO seen (id, fence) VALUES (?, ?)', claim.id, claim.fence)
+      this.#run("INSERT INTO held (id, fence, state) VALUES (?, ?, 'accepted')", claim.id, claim.fence)
+    })
+    this.#seen.add(claimKey(claim))
+    if (this.#seen.size > 2 * claimsRemembered) this.#seen = this.#newestClaims()
+  }
+
+  /** To be called immediately before the program starts. */
+  starting({ id, fence }: Claim, startedAtMs: number): void {
+    this.#run(
+      "UPDATE held SET state = 'starting', started_at_ms = ? WHERE id = ? AND fence = ?",
+      startedAtMs,
+      id,
+      fence,
+    )
+  }
+
+  append({ id, fence }: Claim, stream: Stream, offset: number, bytes: Uint8Array): void {
+    this.#run(
+      'INSERT INTO output (id, fence, stream, "offset", bytes) VALUES (?, ?, ?, ?, ?)',
+      id,
+      fence,
+      stream,
+      offset,
+      bytes,
+    )
+  }
+
+  finish({ id, fence }: Claim, result: RunResult): void {
+    this.#transaction(() => {
+      this.#run('INSERT INTO result (id, fence, json) VALUES (?, ?, ?)', id, fence, JSON.stringify(result))
+      this.#run("UPDATE held SET state = 'ended' WHERE id = ? AND fence = ?", id, fence)
+    })
+  }
+
+  /** The bytes that one stream has from `offset` on: what is left of one stored piece, so at most 64 KiB. */
+  read({ id, fence }: Claim, stream: Stream, offset: number): Uint8Array {
+    const [row] = this.#all<{ offset: number; bytes: Uint8Array }>(
+      `SELECT "offset", bytes FROM output WHERE id = ? AND fence = ? AND stream = ? AND "offset" <= ?
+       ORDER BY "offset" DESC LIMIT 1`,
+      id,
+      fence,
+      stream,
+      offset,
+    )
+    return row ? row.bytes.subarray(offset - row.offset) : new Uint8Array(0)
+  }
+
+  /** How much output of a job is here, which is all of it: it stays until its result is delivered. */
+  ends({ id, fence }: Claim): Offsets {
+    const ends = { stdout: 0, stderr: 0 }
+    for (const row of this.#all<{ stream: Stream; end: number }>(
+      `SELECT stream, max("offset" + length(bytes)) AS "end" FROM output WHERE id = ? AND fence = ? GROUP BY stream`,
+      id,
+      fence,
+    ))
+      ends[row.stream] = row.end
+    return ends
+  }
+
+  result({ id, fence }: Claim): RunResult | undefined {
+    const [row] = this.#all<{ json: string }>('SELECT json FROM result WHERE id = ? AND fence = ?', id, fence)
+    return row ? (JSON.parse(row.json) as RunResult) : undefined
+  }
+
+  held(): SpooledJob[] {
+    return this.#all<SpooledJob>('SELECT id, fence, state, started_at_ms AS "startedAtMs" FROM held')
+  }
+
+  /** Delivered, handed back or no longer ours. */
+  forget({ id, fence }: Claim): void {
+    this.#transaction(() => {
+      for (const table of ['output', 'result', 'held'])
+        this.#run(`DELETE FROM ${table} WHERE id = ? AND fence = ?`, id, fence)
+    })
+  }
+
+  /** When the last acknowledged frame was sent, in this boot's monotonic milliseconds. */
+  get leaseSentAt(): number | undefined {
+    const kept = this.#meta('lease_sent_at')
+    return kept === undefined ? undefined : Number(kept)
+  }
+
+  keepLease(sentAt: number): void {
+    this.#setMeta('lease_sent_at', String(sentAt))
+  }
+
+  /** Throws while nothing can be written. */
+  probe(): void {
+    this.#setMeta('probe', 'x'.repeat(64 * 1024))
+    this.#setMeta('probe', '')
+  }
+
+  close(): void {
+    this.#db.close()
+  }
+
+  #newestClaims(): Set<string> {
+    this.#run('DELETE FROM seen WHERE rowid <= (SELECT max(rowid) FROM seen) - ?', claimsRemembered)
+    return new Set(this.#all<Claim>('SELECT id, fence FROM seen').map(claimKey))
+  }
+
+  #meta(key: string): string | undefined {
+    return this.#all<{ value: string }>('SELECT value FROM meta WHERE key = ?', key)[0]?.value
+  }
+
+  #setMeta(key: string, value: string): void {
+    this.#run('INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)', key, value)
+  }
+
+  #transaction(act: () => void): void {
+    this.#db.exec('BEGIN IMMEDIATE')
+    try {
+      act()
+      this.#db.exec('COMMIT')
+    } catch (error) {
+      // A full disk may have ended the transaction already.
+      if (this.#db.isTransaction) this.#db.exec('ROLLBACK')
+      throw error
+    }
+  }
+
+  #run(sql: string, ...values: (string | number | Uint8Array)[]): void {
+    this.#prepare(sql).run(...values)
+  }
+
+  #all<Row>(sql: string, ...values: (string | number)[]): Row[] {
+    return this.#prepare(sql).all(...values) as Row[]
+  }
+
+  #prepare(sql: string): StatementSync {
+    const known = this.#statements.get(sql)
+    if (known) return known
+    const made = this.#db.prepare(sql)
+    this.#statements.set(sql, made)
+    return made
+  }
+}
+
+const schema = `
+  CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+  CREATE TABLE IF NOT EXISTS seen (rowid INTEGER PRIMARY KEY, id TEXT NOT NULL, fence INTEGER NOT NULL);
+  CREATE TABLE IF NOT EXISTS held (
+    id TEXT NOT NULL,
+    fence INTEGER NOT NULL,
+    state TEXT NOT NULL CHECK (state IN ('accepted', 'starting', 'ended')),
+    started_at_ms INTEGER,
+    PRIMARY KEY (id, fence)
+  );
+  CREATE TABLE IF NOT EXISTS output (
+    id TEXT NOT NULL,
+    fence INTEGER NOT NULL,
+    stream TEXT NOT NULL,
+    "offset" INTEGER NOT NULL,
+    bytes BLOB NOT NULL,
+    PRIMARY KEY (id, fence, stream, "offset")
+  );
+  CREATE TABLE IF NOT EXISTS result (
+    id TEXT NOT NULL,
+    fence INTEGER NOT NULL,
+    json TEXT NOT NULL,
+    PRIMARY KEY (id, fence)
+  );
+`
+
+/**
+ * Opens the file. After a reboot it may be damaged, as nothing was synced: then it is made anew, and its new spool id
+ * tells the API that all that was held counts as started.
+ */
+function openWhole(path: string, bootId: string): DatabaseSync {
+  let db: DatabaseSync | undefined
+  try {
+    db = open(path)
+    if (isWhole(db, bootId)) return db
+  } catch (error) {
+    if (!isDamage(error)) throw error
+  }
+  db?.close()
+  for (const suffix of ['', '-wal', '-shm']) rmSync(path + suffix, { force: true })
+  return open(path)
+}
+
+function isWhole(db: DatabaseSync, bootId: string): boolean {
+  const isNew = !db.prepare("SELECT 1 FROM sqlite_schema WHERE name = 'meta'").get()
+  if (isNew || db.prepare("SELECT 1 FROM meta WHERE key = 'boot_id' AND value = ?").get(bootId)) return true
+  return db.prepare('PRAGMA quick_check(1)').get()?.['quick_check'] === 'ok'
+}
+
+function open(path: string): DatabaseSync {
+  const db = new DatabaseSync(path)
+  // One process only (the directory is locked), so no shared memory beside the file.
+  db.exec('PRAGMA locking_mode = EXCLUSIVE')
+  db.exec('PRAGMA journal_mode = WAL')
+  db.exec('PRAGMA synchronous = OFF')
+  db.exec('PRAGMA journal_size_limit = 16777216')
+  return db
+}
+
+const sqliteCorrupt = 11
+const sqliteNotADatabase = 26
+
+function isDamage(error: unknown): boolean {
+  return (
+    error instanceof Error &&
+    'errcode' in error &&
+    [sqliteCorrupt, sqliteNotADatabase].includes(Number(error.errcode) & 0xff)
+  )
+}

@@ -1,0 +1,17 @@
+import type { ExecutorType, SlotClass } from '@errand/shared'
+import type { Queue } from '../store/queues.ts'
+import type { AgentLink } from './agent-link.ts'
+
+/** The queues whose jobs this agent can take in a slot of this class: backend there, labels carried. */
+export function servedQueues(queues: readonly Queue[], link: AgentLink, slot: SlotClass): number[] {
+  return queues
+    .filter((queue) => slotClassOf(queue.executorType) === slot)
+    .filter((queue) => link.report.backends[queue.executorType]?.available)
+    .filter((queue) => Object.entries(queue.labels).every(([key, value]) => link.labels[key] === value))
+    .map((queue) => queue.id)
+}
+
+/** ssh runs cost this host almost nothing; docker and localhost runs take its cores. */
+export function slotClassOf(executorType: ExecutorType): SlotClass {
+  return executorType === 'ssh' ? 'ssh' : 'run'
+}

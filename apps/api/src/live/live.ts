@@ -1,0 +1,43 @@
+import type { Stream } from '@errand/shared'
+import type { ExecutionRow } from '../store/execution-row.ts'
+
+/** What happened to an execution, told only after its commit: whoever reads the store then finds it there. */
+export type LiveEvent =
+  | { type: 'status'; execution: ExecutionRow }
+  | { type: 'output'; attempt: number; fence: number; stream: Stream; offset: number; bytes: Uint8Array }
+  | { type: 'final'; execution: ExecutionRow }
+
+export type Listener = (event: LiveEvent) => void
+
+/**
+ * Carries events from ingest to the requests that wait for them, within this replica. A hint: events of other
+ * replicas come late or not at all, so whoever listens also polls (`time.pollEveryMs`). Keeps nothing.
+ */
+export interface Live {
+  /** Calls `listener` for each event of this execution from now on, until the answered function is called. */
+  subscribe(id: string, listener: Listener): () => void
+  /** Costs one map look-up when nobody listens. Listeners must not throw, and not block. */
+  publish(id: string, event: LiveEvent): void
+  /** How many listeners there are, for tests of what is left behind. */
+  readonly listeners: number
+}
+
+export function createLive(): Live {
+  const listenersOf = new Map<string, Set<Listener>>()
+  return {
+    subscribe(id, listener) {
+      const listeners = listenersOf.get(id) ?? new Set()
+      listenersOf.set(id, listeners.add(listener))
+      return () => {
+        listeners.delete(listener)
+        if (listeners.size === 0 && listenersOf.get(id) === listeners) listenersOf.delete(id)
+      }
+    },
+    publish(id, event) {
+      for (const listener of listenersOf.get(id) ?? []) listener(event)
+    },
+    get listeners() {
+      return [...listenersOf.values()].reduce((sum, listeners) => sum + listeners.size, 0)
+    },
+  }
+}

@@ -1,0 +1,140 @@
+import { mkdirSync } from 'node:fs'
+import { join } from 'node:path'
+import { ConfigRefused } from '@errand/host/config/config-refused'
+import { loadConfig } from '@errand/host/config/load-config'
+import { DirectoryLocked } from '@errand/host/directory-lock'
+import { openLogging } from '@errand/host/logging/open-logging'
+import { readOrCreateSecret } from '@errand/host/secret-file'
+import { scaleTime } from '@errand/shared'
+import { createApp } from './app.ts'
+import { createAssignmentOf } from './dispatch/assignment-of.ts'
+import { createDispatch } from './dispatch/dispatch.ts'
+import { createIngest } from './ingest/ingest.ts'
+import { createLive } from './live/live.ts'
+import { publishChange } from './live/publish-change.ts'
+import { migrate } from './node/migrate.ts'
+import { newAdminKey, newSecretKey } from './node/new-keys.ts'
+import { openDatabase } from './node/open-database.ts'
+import { repeat } from './node/repeat.ts'
+import { startServer } from './node/server.ts'
+import { createSecrets } from './secrets/secrets.ts'
+import { openSession } from './socket/session.ts'
+import { ensureAdminKey } from './store/api-keys.ts'
+import { beat } from './store/beat.ts'
+import { serverId as readServerId } from './store/control.ts'
+import { syncConfigExecutors } from './store/executors.ts'
+import { createFinish } from './store/finish.ts'
+import { createSubmit } from './store/submit.ts'
+import { unansweredCancels } from './store/unanswered-cancels.ts'
+import manifest from '../package.json' with { type: 'json' }
+
+/** A request under way at the end of this process is answered within this, or cut. Milliseconds. */
+const drainMs = 20_000
+
+await main().catch((error: unknown) => {
+  // What the operator has to mend is said in a line; anything else is a defect, with its stack.
+  const known = error instanceof ConfigRefused || error instanceof DirectoryLocked || isListenError(error)
+  console.error(known ? `errand: ${error.message}` : error)
+  process.exit(1)
+})
+
+async function main(): Promise<void> {
+  const { file, settings, executors } = loadConfig({ env: process.env })
+  const time = scaleTime(settings.timeScale)
+  mkdirSync(settings.dataDir, { recursive: true, mode: 0o700 })
+  const logging = openLogging(file.logging, { baseDir: process.cwd() })
+  const log = logging.main
+
+  const db = await openDatabase({ url: settings.databaseUrl, dataDir: settings.dataDir, onCrash: fatal })
+  await migrate(db)
+  const secrets = await createSecrets(
+    settings.secretKey ?? readOrCreateSecret(join(settings.dataDir, 'secret-key'), newSecretKey),
+  )
+  await ensureAdminKey(
+    db,
+    settings.adminKey ?? readOrCreateSecret(join(settings.dataDir, 'admin-key'), newAdminKey),
+  )
+  await syncConfigExecutors(db, secrets, executors)
+  const serverId = await readServerId(db)
+
+  const live = createLive()
+  const dispatch = createDispatch({ db, log: logging.job, assignmentOf: createAssignmentOf(db, secrets) })
+  const ingest = createIngest({ db, live, dispatch, log: logging.job, finish: createFinish(db, time) })
+  const closing = new AbortController()
+  let databaseAnswers = true
+  const app = createApp({
+    db,
+    live,
+    dispatch,
+    secrets,
+    time,
+    log,
+    submit: createSubmit(db),
+    agents: { revoke: dispatch.revoke },
+    version: manifest.version,
+    publicUrl: settings.publicUrl ?? `${settings.tls ? 'https' : 'http'}://${settings.host}:${settings.port}`,
+    ready: () => databaseAnswers && !closing.signal.aborted,
+    closing: closing.signal,
+  })
+
+  await beatOnce()
+  const stopBeat = repeat(time.beatEveryMs, beatOnce)
+  const stopPoll = repeat(time.pollEveryMs, pollOnce)
+  const server = await startServer({
+    host: settings.host,
+    port: settings.port,
+    tls: settings.tls,
+    time,
+    fetch: app.fetch,
+    openSession: (socket) => openSession({ db, dispatch, ingest, live, log, time, serverId }, socket),
+  })
+  log.info({ host: settings.host, port: server.port, version: manifest.version }, 'listening')
+  process.send?.({ listening: server.port })
+
+  process.once('SIGTERM', () => void stop('SIGTERM'))
+  process.once('SIGINT', () => void stop('SIGINT'))
+  process.once('disconnect', () => void stop('the end of its parent'))
+
+  /** Keeps leases honest, and ends what has expired (architecture.md, "Lease"). */
+  async function beatOnce(): Promise<void> {
+    try {
+      for (const execution of await beat(db, time)) publishChange(live, execution)
+      databaseAnswers = true
+    } catch (error) {
+      databaseAnswers = false
+      log.warn({ err: error }, 'the database does not answer')
+    }
+  }
+
+  async function pollOnce(): Promise<void> {
+    try {
+      await dispatch.poll()
+      for (const { agentId, id, fence } of await unansweredCancels(db, { olderThanMs: time.cancelAgainMs }))
+        dispatch.cancel(agentId, id, fence)
+    } catch (error) {
+      log.warn({ err: error }, 'could not look for work')
+    }
+  }
+
+  async function stop(why: string): Promise<void> {
+    log.info({}, `stopping: ${why}`)
+    closing.abort()
+    stopBeat()
+    stopPoll()
+    const closed = server.close(drainMs)
+    dispatch.closeAll()
+    await closed
+    await db.close()
+    logging.close()
+    process.exit(0)
+  }
+
+  function fatal(error: Error): void {
+    log.error({ err: error }, 'the embedded database has ended')
+    process.exit(1)
+  }
+}
+
+function isListenError(error: unknown): error is Error {
+  return error instanceof Error && 'syscall' in error && error.syscall === 'listen'
+}

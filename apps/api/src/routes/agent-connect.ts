@@ -1,0 +1,9 @@
+import { Hono } from 'hono'
+import type { AppEnv } from '../http/app-env.ts'
+
+/** The agents' socket. Real upgrades are taken by the server before they get here; this answers all others. */
+export function agentConnectRoute() {
+  return new Hono<AppEnv>().get('/agents/connect', (c) =>
+    c.body(null, 426, { upgrade: 'websocket', connection: 'Upgrade' }),
+  )
+}

@@ -1,0 +1,75 @@
+import { type Context, Hono } from 'hono'
+import { z } from 'zod'
+import { type Agent, agentPatch } from '@errand/shared'
+import type { Parts } from '../app.ts'
+import type { AppEnv } from '../http/app-env.ts'
+import { idParam, notFound } from '../http/id-param.ts'
+import { Problem } from '../http/problem.ts'
+import { requireRole } from '../http/require-role.ts'
+import { validBody, validQuery } from '../http/validate.ts'
+import { getAgent, listAgents, patchAgent, revokeAgent, setDraining } from '../store/agents.ts'
+import { audit } from '../store/audit.ts'
+
+const noQuery = z.strictObject({})
+
+/** The fleet: every key sees it, only admins change it. */
+export function agentRoutes({ db, dispatch }: Parts) {
+  return new Hono<AppEnv>()
+    .get('/agents', async (c) => {
+      validQuery(c, noQuery)
+      return c.json({ data: await listAgents(db), next_cursor: null })
+    })
+
+    .get('/agents/:id', async (c) => {
+      validQuery(c, noQuery)
+      return c.json(known(await getAgent(db, idParam(c))))
+    })
+
+    .patch('/agents/:id', async (c) => {
+      requireRole(c)
+      validQuery(c, noQuery)
+      const id = idParam(c)
+      const patch = await validBody(c, agentPatch)
+      const agent = await patchAgent(db, id, patch)
+      if (agent === 'name_taken')
+        throw new Problem('name_taken', `There is an agent ${patch.name} already.`, {
+          errors: [{ pointer: '/name', detail: 'is taken' }],
+        })
+      const changed = known(agent)
+      await writeDown(c, 'agent.change', id, patch)
+      return c.json(changed)
+    })
+
+    .delete('/agents/:id', async (c) => {
+      requireRole(c)
+      validQuery(c, noQuery)
+      const id = idParam(c)
+      if ((await revokeAgent(db, id)) === 'unknown') throw notFound()
+      dispatch.revoke(id)
+      await writeDown(c, 'agent.revoke', id)
+      return c.body(null, 204)
+    })
+
+    .post('/agents/:id/drain', (c) => drain(c, true))
+    .post('/agents/:id/resume', (c) => drain(c, false))
+
+  /** A draining agent finishes what it has and gets no more. */
+  async function drain(c: Context<AppEnv>, draining: boolean): Promise<Response> {
+    requireRole(c)
+    validQuery(c, noQuery)
+    const id = idParam(c)
+    const agent = known(await setDraining(db, id, draining))
+    dispatch.setDraining(id, draining)
+    await writeDown(c, draining ? 'agent.drain' : 'agent.resume', id)
+    return c.json(agent)
+  }
+
+  function writeDown(c: Context<AppEnv>, action: string, target: string, detail?: Record<string, unknown>) {
+    return audit(db, { actor: c.get('principal').name, action, target, detail })
+  }
+}
+
+function known(agent: Agent | 'unknown' | undefined): Agent {
+  if (agent === undefined || agent === 'unknown') throw notFound()
+  return agent
+}

@@ -1,0 +1,92 @@
+import { Hono } from 'hono'
+import { z } from 'zod'
+import { jobType, labels, name, oneLine, outcome, status } from '@errand/shared'
+import type { Parts } from '../app.ts'
+import type { AppEnv } from '../http/app-env.ts'
+import { countParam, cursorParam, encodeCursor, limitParam, listOf, nextLink } from '../http/page-params.ts'
+import { idParam, notFound } from '../http/id-param.ts'
+import { Problem } from '../http/problem.ts'
+import { requireRole, visibleProject } from '../http/require-role.ts'
+import { validQuery } from '../http/validate.ts'
+import { cancel } from '../store/cancel.ts'
+import { toRecord, toSummary } from '../store/execution-row.ts'
+import { listExecutions } from '../store/list-executions.ts'
+import { readExecution } from '../store/read-execution.ts'
+import { readRequest } from '../store/read-request.ts'
+
+const noQuery = z.strictObject({})
+
+const listQuery = z.strictObject({
+  limit: limitParam,
+  cursor: cursorParam,
+  count: countParam,
+  status: listOf(status.options),
+  outcome: listOf(outcome.options),
+  executor: name.optional(),
+  agent_id: z.uuid().optional(),
+  /** `KEY` or `KEY=VALUE` */
+  label: labelParam().optional(),
+  q: oneLine(256).min(1).optional(),
+  batch_id: z.string().optional(),
+})
+
+/** The executions that a key sees: list, one, what was submitted, cancel. */
+export function executionRoutes({ db, live, dispatch }: Parts) {
+  return new Hono<AppEnv>()
+    .get('/executions', async (c) => {
+      const { limit, cursor, count, agent_id, batch_id, ...filter } = validQuery(c, listQuery)
+      if (batch_id !== undefined)
+        throw new Problem('not_available_yet', 'Batches are still to come.', {
+          errors: [{ pointer: '?batch_id', detail: 'is not available yet' }],
+        })
+      const { rows, next, total } = await listExecutions(db, {
+        ...filter,
+        agentId: agent_id,
+        project: visibleProject(c),
+        type: jobType.enum['code.execute'],
+        limit,
+        after: cursor,
+        count,
+      })
+      const next_cursor = next && encodeCursor(next)
+      if (next_cursor) c.header('link', nextLink(c, next_cursor))
+      return c.json({ data: rows.map(toSummary), next_cursor, ...(count && { total }) })
+    })
+
+    .get('/executions/:id', async (c) => {
+      validQuery(c, noQuery)
+      const execution = await readExecution(db, { id: idParam(c), project: visibleProject(c) })
+      if (execution === undefined) throw notFound()
+      return c.json(toRecord(execution))
+    })
+
+    .get('/executions/:id/request', async (c) => {
+      validQuery(c, noQuery)
+      const request = await readRequest(db, { id: idParam(c), project: visibleProject(c) })
+      if (request === undefined) throw notFound()
+      return c.body(request.body as Uint8Array<ArrayBuffer>, 200, { 'content-type': 'application/json' })
+    })
+
+    .post('/executions/:id/cancel', async (c) => {
+      requireRole(c, 'runner')
+      validQuery(c, noQuery)
+      const id = idParam(c)
+      const canceled = await cancel(db, { id, project: visibleProject(c) })
+      if (canceled.kind === 'not_found') throw notFound()
+      if (canceled.kind === 'final')
+        throw new Problem('already_final', `It has already ended: its status is ${canceled.status}.`)
+      const { kind, execution } = canceled
+      if (kind === 'already_canceled') return c.json(toRecord(execution), 200)
+      if (kind === 'canceling') dispatch.cancel(canceled.agentId, id, canceled.fence)
+      live.publish(id, { type: kind === 'canceled' ? 'final' : 'status', execution })
+      return c.json(toRecord(execution), 202)
+    })
+}
+
+function labelParam() {
+  return z
+    .string()
+    .transform((text) => text.split(/=(.*)/s).slice(0, 2))
+    .refine(([key, value]) => labels.safeParse({ [key!]: value ?? '' }).success, 'must be KEY or KEY=VALUE')
+    .transform(([key, value]) => ({ key: key!, value }))
+}

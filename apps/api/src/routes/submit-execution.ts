@@ -1,0 +1,134 @@
+import { type Context, Hono } from 'hono'
+import { z } from 'zod'
+import {
+  type RuntimeName,
+  type Submission,
+  isFinal,
+  submission,
+  submissionFieldsToCome,
+} from '@errand/shared'
+import type { Parts } from '../app.ts'
+import type { AppEnv } from '../http/app-env.ts'
+import { idempotencyKey } from '../http/idempotency-key.ts'
+import { Problem } from '../http/problem.ts'
+import { readJson } from '../http/read-json.ts'
+import { requireRole } from '../http/require-role.ts'
+import { invalid, valid, validQuery } from '../http/validate.ts'
+import { waitPreference } from '../http/wait-preference.ts'
+import { unlessAway, watchFinal } from '../live/watch-final.ts'
+import { type ExecutionRow, toRecord } from '../store/execution-row.ts'
+import { type ExecutorRow, listExecutors } from '../store/executors.ts'
+import { newId } from '../store/new-id.ts'
+import { readExecutions, withOutput } from '../store/read-execution.ts'
+import type { NewExecution } from '../store/submit.ts'
+import type { ExecutorCache } from './executor-cache.ts'
+import { limitsInForce } from './limits-in-force.ts'
+
+/**
+ * `POST /executions`: 202 once it is stored (promise 1), or with `Prefer: wait` 200 once it has ended. Nothing that
+ * fails after the commit makes this an error: the caller would submit it again.
+ */
+export function submitRoute(parts: Parts, executors: ExecutorCache) {
+  return new Hono<AppEnv>().post('/executions', async (c) => {
+    requireRole(c, 'runner')
+    validQuery(c, z.strictObject({ wait: z.string().optional() }))
+    const waitSec = waitPreference(c)
+    const item = await newExecution(c, parts, executors)
+
+    using watch = watchId(parts, item.id)
+    const submitted = await parts.submit(item)
+    if (submitted.kind === 'conflict')
+      throw new Problem('idempotency_conflict', 'Use another Idempotency-Key for another body.')
+    if (submitted.kind === 'repeated') {
+      using earlier = watchId(parts, submitted.id)
+      const execution = await readOne(parts, submitted.id)
+      if (execution === undefined) throw new Error('an idempotency key names an execution that is not there')
+      return await answer(c, parts, execution, earlier, waitSec)
+    }
+    parts.dispatch.kick(item.queueId)
+    return await answer(c, parts, submitted.job, watch, waitSec)
+  })
+}
+
+async function newExecution(
+  c: Context<AppEnv>,
+  parts: Parts,
+  executors: ExecutorCache,
+): Promise<NewExecution> {
+  const key = idempotencyKey(c)
+  const { value, bytes } = await readJson(c)
+  const given = valid(submission, value)
+  refuseFieldsToCome(given)
+  const { executor, queueId } = (await executors.find(given.executor)) ?? (await refuseUnknown(parts, given))
+  refuseDisabled(executor)
+  const { limits, required } = limitsInForce(executor.settings, given)
+  const { project, key_id } = c.get('principal')
+  return {
+    id: newId(),
+    project,
+    keyId: key_id,
+    idempotency: key === undefined ? undefined : { key, sha256: await sha256(bytes) },
+    executor,
+    queueId,
+    runtime: given.runtime ?? (executor.settings.runtime satisfies RuntimeName),
+    limits,
+    requiredLimits: required,
+    submission: given,
+  }
+}
+
+/** Never silently ignored: who asks for it relies on it. */
+function refuseFieldsToCome(given: Submission): void {
+  const errors = submissionFieldsToCome
+    .filter((field) => given[field] !== undefined)
+    .map((field) => ({ pointer: `/${field}`, detail: 'is not available yet' }))
+  if (errors.length > 0)
+    throw new Problem('not_available_yet', 'The request uses what is still to come.', { errors })
+}
+
+async function refuseUnknown({ db }: Parts, { executor }: Submission): Promise<never> {
+  const names = (await listExecutors(db)).filter(({ settings }) => settings.enabled).map(({ name }) => name)
+  const detail = names.length === 0 ? 'There are no executors.' : `There are: ${names.join(', ')}.`
+  throw new Problem('unknown_executor', `There is no executor ${executor}. ${detail}`, {
+    errors: [{ pointer: '/executor', detail: `must be one of: ${names.join(', ')}` }],
+  })
+}
+
+function refuseDisabled({ name, settings }: ExecutorRow): void {
+  if (!settings.enabled) throw invalid([{ pointer: '/executor', detail: `names ${name}, which is disabled` }])
+}
+
+async function sha256(bytes: Uint8Array<ArrayBuffer>): Promise<string> {
+  return new Uint8Array(await crypto.subtle.digest('SHA-256', bytes)).toHex()
+}
+
+function watchId({ db, live, time }: Parts, id: string) {
+  return watchFinal({ live, read: () => readOne({ db }, id), pollEveryMs: time.pollEveryMs }, id)
+}
+
+async function readOne({ db }: Pick<Parts, 'db'>, id: string): Promise<ExecutionRow | undefined> {
+  return (await readExecutions(db, [id]))[0]
+}
+
+/** The finished record, if it comes in time, else the record so far. */
+async function answer(
+  c: Context<AppEnv>,
+  parts: Parts,
+  stored: ExecutionRow,
+  watch: ReturnType<typeof watchFinal>,
+  waitSec: number,
+): Promise<Response> {
+  c.header('location', `/executions/${stored.id}`)
+  let execution = stored
+  if (waitSec > 0) {
+    c.header('preference-applied', `wait=${waitSec}`)
+    if (!isFinal(stored.status))
+      execution =
+        (await watch.within(waitSec * 1_000, c.req.raw.signal, parts.closing)) ??
+        (await unlessAway(() => readOne(parts, stored.id))) ??
+        stored
+    const whole = isFinal(execution.status) && (await unlessAway(() => withOutput(parts.db, execution)))
+    if (whole) return c.json(toRecord(whole))
+  }
+  return c.json(toRecord(execution), 202, { 'retry-after': '1' })
+}

@@ -1,0 +1,2 @@
+/** Where the migrations lie; one set for PGlite and PostgreSQL. */
+export const migrationsFolder = new URL('./migrations/', import.meta.url)

@@ -1,0 +1,126 @@
+import {
+  executorType,
+  finalStatuses,
+  heldStatuses,
+  jobType,
+  outcome,
+  runtimeName,
+  status,
+  statusOfOutcome,
+  type AppliedLimits,
+  type LimitName,
+  type Outcome,
+} from '@errand/shared'
+import { sql } from 'drizzle-orm'
+import {
+  bigint,
+  check,
+  index,
+  integer,
+  jsonb,
+  pgSequence,
+  pgTable,
+  text,
+  timestamp,
+  uuid,
+} from 'drizzle-orm/pg-core'
+import { bytea, moment, oneOf } from '../columns.ts'
+
+/** Each claim of any job takes the next one. */
+export const job_fence = pgSequence('job_fence')
+
+const final = oneOf('status', finalStatuses)
+const held = oneOf('status', heldStatuses)
+
+/**
+ * The narrow hot table of every job. An execution is a job of type `code.execute`; what it submitted and what came
+ * of it lie in tables of their own under the same id. No foreign keys: each would cost every submit a lookup and a
+ * lock, and what they would point to (queues, executors, keys, agents) is never deleted. The executor's name and
+ * type stand here for the same reason.
+ */
+export const jobs = pgTable(
+  'jobs',
+  {
+    id: uuid('id').primaryKey(),
+    type: text('type', { enum: jobType.options }).notNull(),
+    status: text('status', { enum: status.options }).notNull(),
+    outcome: text('outcome', { enum: outcome.options }),
+    project: text('project').notNull(),
+    key_id: uuid('key_id').notNull(),
+    queue_id: integer('queue_id').notNull(),
+    executor_id: uuid('executor_id').notNull(),
+    executor_name: text('executor_name').notNull(),
+    executor_type: text('executor_type', { enum: executorType.options }).notNull(),
+    config_id: uuid('config_id').notNull(),
+    runtime: text('runtime', { enum: runtimeName.options }).notNull(),
+    priority: integer('priority').notNull().default(0),
+    attempt: integer('attempt').notNull().default(0),
+    max_attempts: integer('max_attempts').notNull().default(1),
+    /** Claims that ended without proof that they never started, and without a result. */
+    lost_claims: integer('lost_claims').notNull().default(0),
+    /** 0 before the first claim. */
+    fence: bigint('fence', { mode: 'number' }).notNull().default(0),
+    agent_id: uuid('agent_id'),
+    /** The session that claimed it. */
+    epoch: bigint('epoch', { mode: 'number' }),
+    locked_by: uuid('locked_by'),
+    waiting_reason: text('waiting_reason'),
+    limits: jsonb('limits').$type<AppliedLimits>().notNull(),
+    required_limits: jsonb('required_limits').$type<LimitName[]>().notNull(),
+    labels: jsonb('labels').$type<Record<string, string>>().notNull(),
+    /** A `waiting` or `retrying` job is not claimed before this. */
+    not_before: moment('not_before'),
+    expires_at: moment('expires_at'),
+    cancel_requested_at: moment('cancel_requested_at'),
+    /** Whole milliseconds, so that a cursor made of it is exact. */
+    created_at: timestamp('created_at', { withTimezone: true, precision: 3 }).notNull(),
+    assigned_at: moment('assigned_at'),
+    /** Of the claim it has now: null until a start is stored. */
+    started_at: moment('started_at'),
+    ended_at: moment('ended_at'),
+    error: text('error'),
+  },
+  (table) => [
+    /** The only index that claims use: work that no agent can take costs nothing to pass over. */
+    index('jobs_claimable')
+      .on(table.queue_id, table.priority.desc().nullsFirst(), table.created_at, table.id)
+      .where(sql`status = 'waiting'`),
+    index('jobs_by_holder')
+      .on(table.agent_id)
+      .where(sql.raw(held)),
+    index('jobs_retrying')
+      .on(table.not_before)
+      .where(sql`status = 'retrying'`),
+    index('jobs_expiring')
+      .on(table.expires_at)
+      .where(sql`status in ('waiting', 'locked', 'retrying') and expires_at is not null`),
+    index('jobs_by_age').on(table.created_at, table.id),
+    check('jobs_type', sql.raw(oneOf('type', jobType.options))),
+    check('jobs_status', sql.raw(oneOf('status', status.options))),
+    check('jobs_final', sql.raw(`(${final}) = (outcome is not null) and (${final}) = (ended_at is not null)`)),
+    check('jobs_outcome', sql.raw(`outcome is null or status = ${statusOfOutcomeCase()}`)),
+    check(
+      'jobs_held',
+      sql.raw(`not (${held}) or (agent_id is not null and epoch is not null and fence > 0)`),
+    ),
+    check('jobs_locked', sql`status <> 'locked' or locked_by is not null`),
+    check('jobs_running', sql`status <> 'running' or started_at is not null`),
+    check('jobs_attempts', sql`max_attempts between 1 and 10 and attempt between 0 and max_attempts`),
+    check('jobs_times', sql`created_at <= started_at and greatest(created_at, started_at) <= ended_at`),
+  ],
+)
+
+/** The validated submission as JSON in UTF-8: in bytes, since code may have NUL in it. */
+export const execution_requests = pgTable('execution_requests', {
+  id: uuid('id')
+    .primaryKey()
+    .references(() => jobs.id, { onDelete: 'cascade' }),
+  body: bytea('body').notNull(),
+  bytes: integer('bytes').notNull(),
+  sha256: text('sha256').notNull(),
+})
+
+function statusOfOutcomeCase(): string {
+  const cases = Object.entries(statusOfOutcome) as [Outcome, string][]
+  return `case outcome ${cases.map(([one, status]) => `when '${one}' then '${status}'`).join(' ')} end`
+}

@@ -1,0 +1,107 @@
+import {
+  completedOutcomes,
+  executorType,
+  outcome,
+  phase,
+  type ExecutionRecord,
+} from '@errand/shared'
+import { sql } from 'drizzle-orm'
+import {
+  bigint,
+  boolean,
+  check,
+  doublePrecision,
+  integer,
+  jsonb,
+  pgTable,
+  primaryKey,
+  text,
+  uuid,
+} from 'drizzle-orm/pg-core'
+import { bytea, oneOf } from '../columns.ts'
+import { jobs } from './jobs.ts'
+
+/**
+ * How an execution ended: the seed's table and what architecture.md adds. Inserted once, when the execution becomes
+ * final, and never changed; a trigger holds both.
+ */
+export const code_execution_results = pgTable(
+  'code_execution_results',
+  {
+    id: uuid('id')
+      .primaryKey()
+      .references(() => jobs.id, { onDelete: 'cascade' }),
+    executor_type: text('executor_type', { enum: executorType.options }).notNull(),
+    executor_id: uuid('executor_id').notNull(),
+    runtime_id: text('runtime_id').notNull(),
+    /** The executor's name. */
+    name: text('name').notNull(),
+    config_id: uuid('config_id').notNull(),
+    completed: boolean('completed').notNull(),
+    success: boolean('success').notNull(),
+    exit_code: integer('exit_code'),
+    /** Null when the stream lies in `execution_output`. */
+    stdout: bytea('stdout'),
+    stderr: bytea('stderr'),
+    hostname: text('hostname'),
+    start_time_ms: bigint('start_time_ms', { mode: 'number' }),
+    end_time_ms: bigint('end_time_ms', { mode: 'number' }),
+    duration_sec: doublePrecision('duration_sec'),
+    error: text('error'),
+    outcome: text('outcome', { enum: outcome.options }).notNull(),
+    phase: text('phase', { enum: phase.options }),
+    signal: text('signal'),
+    out_of_memory: boolean('out_of_memory').notNull(),
+    attempt: integer('attempt').notNull(),
+    /** The claim that ended so; 0 when there was none. */
+    fence: bigint('fence', { mode: 'number' }).notNull(),
+    agent_id: uuid('agent_id'),
+    container_id: text('container_id'),
+    stdout_bytes: bigint('stdout_bytes', { mode: 'number' }).notNull(),
+    stderr_bytes: bigint('stderr_bytes', { mode: 'number' }).notNull(),
+    stdout_truncated: boolean('stdout_truncated').notNull(),
+    stderr_truncated: boolean('stderr_truncated').notNull(),
+    usage: jsonb('usage').$type<ExecutionRecord['usage']>(),
+    isolation: jsonb('isolation').$type<ExecutionRecord['isolation']>(),
+    timings: jsonb('timings').$type<ExecutionRecord['timings']>(),
+    compile: jsonb('compile').$type<ExecutionRecord['compile']>(),
+  },
+  () => [
+    check('results_executor_type', sql.raw(oneOf('executor_type', executorType.options))),
+    check('results_outcome', sql.raw(oneOf('outcome', outcome.options))),
+    check('results_phase', sql.raw(oneOf('phase', phase.options))),
+    check('results_completed', sql.raw(`completed = (${oneOf('outcome', completedOutcomes)})`)),
+    check('results_success', sql`success = (outcome = 'succeeded') and (not success or exit_code = 0)`),
+    check('results_failed', sql`outcome <> 'failed' or phase is not null`),
+    check('results_signal', sql`signal is null or exit_code is null`),
+    check('results_memory', sql`outcome <> 'out_of_memory' or out_of_memory`),
+    check('results_times', sql`(start_time_ms is null) = (end_time_ms is null) and start_time_ms <= end_time_ms`),
+    check(
+      'results_stdout',
+      sql`stdout_bytes >= coalesce(length(stdout), 0) and (stdout is null or stdout_truncated = (stdout_bytes > length(stdout)))`,
+    ),
+    check(
+      'results_stderr',
+      sql`stderr_bytes >= coalesce(length(stderr), 0) and (stderr is null or stderr_truncated = (stderr_bytes > length(stderr)))`,
+    ),
+  ],
+)
+
+/** Output of runs that lasted longer than one message, in pieces. Another claim (fence) begins at 0 again. */
+export const execution_output = pgTable(
+  'execution_output',
+  {
+    execution_id: uuid('execution_id')
+      .notNull()
+      .references(() => jobs.id, { onDelete: 'cascade' }),
+    fence: bigint('fence', { mode: 'number' }).notNull(),
+    stream: text('stream', { enum: ['stdout', 'stderr'] }).notNull(),
+    offset: bigint('offset', { mode: 'number' }).notNull(),
+    bytes: bytea('bytes').notNull(),
+  },
+  (table) => [
+    primaryKey({ columns: [table.execution_id, table.fence, table.stream, table.offset] }),
+    check('output_stream', sql.raw(oneOf('stream', ['stdout', 'stderr']))),
+    check('output_offset', sql`"offset" >= 0 and length(bytes) > 0`),
+  ],
+)

@@ -1,0 +1,14 @@
+import { defineConfig } from 'vitest/config'
+
+export default defineConfig({
+  test: {
+    include: ['{apps,packages}/*/{src,test}/**/*.test.ts', '{drizzle,infra,test}/**/*.test.ts'],
+    globalSetup: ['infra/shared-postgres.ts'],
+    // Real processes, two databases and compilers share the machine's cores.
+    testTimeout: 60_000,
+    hookTimeout: 120_000,
+    maxWorkers: 2,
+    // Agents and APIs under test must not see the settings of whoever runs the tests.
+    env: {},
+  },
+})
