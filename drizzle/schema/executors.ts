@@ -1,4 +1,4 @@
-import { executorType, type ExecutorSettings } from '@errand/shared'
+import { executorType, type ExecutorSettings, type ExecutorType } from '@errand/shared'
 import { sql } from 'drizzle-orm'
 import {
   check,
@@ -20,7 +20,7 @@ export const code_executors = pgTable(
   {
     id: uuid('id').primaryKey(),
     name: text('name').notNull(),
-    executor_type: text('executor_type', { enum: executorType.options }).notNull(),
+    executor_type: text('executor_type').$type<ExecutorType>().notNull(),
     source: text('source', { enum: ['config', 'default', 'rest'] }).notNull(),
     /** The current version: a row of the table of its type. */
     config_id: uuid('config_id').notNull(),

@@ -1,15 +1,17 @@
 import {
-  executorType,
   finalStatuses,
   heldStatuses,
   jobType,
   outcome,
-  runtimeName,
   status,
   statusOfOutcome,
   type AppliedLimits,
   type LimitName,
   type Outcome,
+  type JobType,
+  type ExecutorType,
+  type Status,
+  type RuntimeName,
 } from '@errand/shared'
 import { sql } from 'drizzle-orm'
 import {
@@ -42,17 +44,17 @@ export const jobs = pgTable(
   'jobs',
   {
     id: uuid('id').primaryKey(),
-    type: text('type', { enum: jobType.options }).notNull(),
-    status: text('status', { enum: status.options }).notNull(),
-    outcome: text('outcome', { enum: outcome.options }),
+    type: text('type').$type<JobType>().notNull(),
+    status: text('status').$type<Status>().notNull(),
+    outcome: text('outcome').$type<Outcome>(),
     project: text('project').notNull(),
     key_id: uuid('key_id').notNull(),
     queue_id: integer('queue_id').notNull(),
     executor_id: uuid('executor_id').notNull(),
     executor_name: text('executor_name').notNull(),
-    executor_type: text('executor_type', { enum: executorType.options }).notNull(),
+    executor_type: text('executor_type').$type<ExecutorType>().notNull(),
     config_id: uuid('config_id').notNull(),
-    runtime: text('runtime', { enum: runtimeName.options }).notNull(),
+    runtime: text('runtime').$type<RuntimeName>().notNull(),
     priority: integer('priority').notNull().default(0),
     attempt: integer('attempt').notNull().default(0),
     max_attempts: integer('max_attempts').notNull().default(1),
@@ -85,9 +87,7 @@ export const jobs = pgTable(
     index('jobs_claimable')
       .on(table.queue_id, table.priority.desc().nullsFirst(), table.created_at, table.id)
       .where(sql`status = 'waiting'`),
-    index('jobs_by_holder')
-      .on(table.agent_id)
-      .where(sql.raw(held)),
+    index('jobs_by_holder').on(table.agent_id).where(sql.raw(held)),
     index('jobs_retrying')
       .on(table.not_before)
       .where(sql`status = 'retrying'`),
@@ -97,8 +97,11 @@ export const jobs = pgTable(
     index('jobs_by_age').on(table.created_at, table.id),
     check('jobs_type', sql.raw(oneOf('type', jobType.options))),
     check('jobs_status', sql.raw(oneOf('status', status.options))),
-    check('jobs_final', sql.raw(`(${final}) = (outcome is not null) and (${final}) = (ended_at is not null)`)),
-    check('jobs_outcome', sql.raw(`outcome is null or status = ${statusOfOutcomeCase()}`)),
+    check(
+      'jobs_final',
+      sql.raw(`(${final}) = (outcome is not null) and (${final}) = (ended_at is not null)`),
+    ),
+    check('jobs_outcome', sql.raw(`${oneOf('outcome', outcome.options)} and status = ${statusOfOutcomeCase()}`)),
     check(
       'jobs_held',
       sql.raw(`not (${held}) or (agent_id is not null and epoch is not null and fence > 0)`),

@@ -1,4 +1,4 @@
-import { role } from '@errand/shared'
+import { role, type Role } from '@errand/shared'
 import { sql } from 'drizzle-orm'
 import { boolean, check, index, pgTable, primaryKey, text, uuid } from 'drizzle-orm/pg-core'
 import { moment, oneOf } from '../columns.ts'
@@ -8,7 +8,7 @@ export const api_keys = pgTable(
   {
     id: uuid('id').primaryKey(),
     name: text('name').notNull(),
-    role: text('role', { enum: role.options }).notNull(),
+    role: text('role').$type<Role>().notNull(),
     project: text('project').notNull(),
     /** Of the whole key as it is sent, in hex. */
     secret_sha256: text('secret_sha256').notNull().unique(),

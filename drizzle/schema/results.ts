@@ -4,6 +4,9 @@ import {
   outcome,
   phase,
   type ExecutionRecord,
+  type Outcome,
+  type ExecutorType,
+  type Phase,
 } from '@errand/shared'
 import { sql } from 'drizzle-orm'
 import {
@@ -31,7 +34,7 @@ export const code_execution_results = pgTable(
     id: uuid('id')
       .primaryKey()
       .references(() => jobs.id, { onDelete: 'cascade' }),
-    executor_type: text('executor_type', { enum: executorType.options }).notNull(),
+    executor_type: text('executor_type').$type<ExecutorType>().notNull(),
     executor_id: uuid('executor_id').notNull(),
     runtime_id: text('runtime_id').notNull(),
     /** The executor's name. */
@@ -48,8 +51,8 @@ export const code_execution_results = pgTable(
     end_time_ms: bigint('end_time_ms', { mode: 'number' }),
     duration_sec: doublePrecision('duration_sec'),
     error: text('error'),
-    outcome: text('outcome', { enum: outcome.options }).notNull(),
-    phase: text('phase', { enum: phase.options }),
+    outcome: text('outcome').$type<Outcome>().notNull(),
+    phase: text('phase').$type<Phase>(),
     signal: text('signal'),
     out_of_memory: boolean('out_of_memory').notNull(),
     attempt: integer('attempt').notNull(),
@@ -75,7 +78,10 @@ export const code_execution_results = pgTable(
     check('results_failed', sql`outcome <> 'failed' or phase is not null`),
     check('results_signal', sql`signal is null or exit_code is null`),
     check('results_memory', sql`outcome <> 'out_of_memory' or out_of_memory`),
-    check('results_times', sql`(start_time_ms is null) = (end_time_ms is null) and start_time_ms <= end_time_ms`),
+    check(
+      'results_times',
+      sql`(start_time_ms is null) = (end_time_ms is null) and start_time_ms <= end_time_ms`,
+    ),
     check(
       'results_stdout',
       sql`stdout_bytes >= coalesce(length(stdout), 0) and (stdout is null or stdout_truncated = (stdout_bytes > length(stdout)))`,

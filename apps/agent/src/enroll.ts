@@ -6,6 +6,7 @@ import { ReconnectWindow } from './connection/reconnect-window.ts'
 import { writeIdentity } from './identity.ts'
 import type { AgentKey, Enrolled } from './identity.ts'
 import type { Log } from './log.ts'
+import { Refused } from './refused.ts'
 
 export interface Enrollment {
   /** Base address of the API. */
@@ -18,11 +19,6 @@ export interface Enrollment {
   time: TimeConstants
   log: Log
   signal: AbortSignal
-}
-
-/** The API knows this agent, or its token, no more: only its operator can mend that. */
-export class Refused extends Error {
-  override readonly name = 'Refused'
 }
 
 /**

@@ -5,9 +5,11 @@ import { answerError } from './http/answer-error.ts'
 import { authenticate } from './http/authenticate.ts'
 import { answerUnrouted } from './http/answer-unrouted.ts'
 import type { AppEnv } from './http/app-env.ts'
+import { logRequest } from './http/log-request.ts'
 import { plainHeaders } from './http/plain-headers.ts'
 import type { Dispatch } from './dispatch/dispatch.ts'
 import type { Live } from './live/live.ts'
+import { createReadRow } from './live/read-row.ts'
 import type { Log } from './log.ts'
 import { agentRoutes } from './routes/agents.ts'
 import { agentConnectRoute } from './routes/agent-connect.ts'
@@ -56,7 +58,7 @@ export function createApp(parts: Parts): Hono<AppEnv> {
   const app = new Hono<AppEnv>()
   app.onError(answerError(parts.log))
   app.notFound(answerUnrouted(app))
-  app.use(requestId(), plainHeaders(parts.publicUrl))
+  app.use(requestId(), logRequest(parts.log), plainHeaders(parts.publicUrl))
 
   // Keyless (promise 9): routes are tried in this order, so only what stands above the authenticator is.
   for (const routes of [
@@ -70,11 +72,12 @@ export function createApp(parts: Parts): Hono<AppEnv> {
 
   app.use(authenticate(parts))
   const executors = createExecutorCache(parts)
+  const readRow = createReadRow(parts.db)
   for (const routes of [
-    submitRoute(parts, executors),
+    submitRoute(parts, executors, readRow),
     executionRoutes(parts),
     executionOutputRoutes(parts),
-    executionEventsRoute(parts),
+    executionEventsRoute(parts, readRow),
     executorRoutes(parts, executors),
     agentRoutes(parts),
     enrollmentTokenRoutes(parts),

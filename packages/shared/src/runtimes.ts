@@ -73,12 +73,10 @@ export const runtimes: Record<RuntimeName, Runtime> = {
       // Type errors are compile errors, missing annotations are not. Every file is a module, so that a program
       // may `declare var require` or name a variable `name`. The two roots are npm's and Debian's.
       command: [
-        '{interpreter}',
-        ...['--target', 'es2022', '--module', 'commonjs', '--moduleDetection', 'force'],
-        ...['--strict', 'false', '--skipLibCheck', '--pretty', 'false', '--types', 'node'],
-        ...['--typeRoots', '/usr/local/lib/node_modules/@types,/usr/share/nodejs/@types'],
-        '{sources}',
-      ],
+        ['{interpreter}', '--target', 'es2022', '--module', 'commonjs', '--moduleDetection', 'force'],
+        ['--strict', 'false', '--skipLibCheck', '--pretty', 'false', '--types', 'node'],
+        ['--typeRoots', '/usr/local/lib/node_modules/@types,/usr/share/nodejs/@types', '{sources}'],
+      ].flat(),
       timeout_sec: 30,
     },
     emits: { '.ts': '.js', '.mts': '.mjs', '.cts': '.cjs' },
@@ -167,12 +165,9 @@ export const runtimes: Record<RuntimeName, Runtime> = {
     find: ['php'],
     version: { args: ['--version'], pattern: /PHP (\d+\.\d+\.\d+)/ },
     // Errors go to stderr, once, whatever the host's php.ini says.
-    run: [
-      '{interpreter}',
-      ...['-d', 'display_errors=stderr', '-d', 'log_errors=0', '-d', 'html_errors=0'],
-      '{entrypoint}',
-      '{args}',
-    ],
+    run: '{interpreter} -d display_errors=stderr -d log_errors=0 -d html_errors=0 {entrypoint} {args}'.split(
+      ' ',
+    ),
     image: 'php:8.4-cli',
   },
   perl: {

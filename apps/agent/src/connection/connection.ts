@@ -1,9 +1,9 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { closeCode } from '@errand/shared'
 import type { AgentReport, TimeConstants } from '@errand/shared'
-import { Refused } from '../enroll.ts'
 import type { AgentKey, Enrolled } from '../identity.ts'
 import type { Log } from '../log.ts'
+import { Refused } from '../refused.ts'
 import type { Lease } from './lease.ts'
 import type { Monotonic } from './monotonic.ts'
 import { ReconnectWindow } from './reconnect-window.ts'
@@ -24,7 +24,7 @@ export interface ConnectionParts {
   lease: Lease
   log: Log
   /** What the agent can do now; asked before each connect. */
-  report(): Promise<AgentReport>
+  report: () => Promise<AgentReport>
   events: SessionEvents
 }
 
@@ -55,7 +55,8 @@ export class Connection {
       if (this.#closing.signal.aborted) return
       throwIfRefused(code, reason)
       if (lastedMs > time.pingEveryMs) window.reset()
-      if (code === closeCode.replaced || code === closeCode.tryLater) window.widen()
+      // Somebody else has this identity: two that take it from each other do so seldom.
+      if (code === closeCode.replaced) window.widen()
       const waitMs = Math.round(window.next())
       log.warn({ url, close_code: code, reason, wait_ms: waitMs }, 'not connected to the API; trying again')
       await sleep(waitMs, undefined, { signal: this.#closing.signal }).catch(() => {})

@@ -25,7 +25,7 @@ export class ReconnectWindow {
     this.#window = this.#time.reconnectMinMs
   }
 
-  /** The other side asked for rest: goes on with the largest window. */
+  /** Goes on with the largest window. */
   widen(): void {
     this.#window = this.#time.reconnectMaxMs
   }

@@ -6,6 +6,9 @@ import { Socket } from './socket.ts'
 
 type Reconciled = Extract<ApiMessage, { type: 'reconciled' }>['jobs']
 
+/** What the API says of jobs. */
+export type JobMessage = Exclude<ApiMessage, { type: 'challenge' | 'welcome' | 'reconciled' | 'renewed' }>
+
 /** What messages mean for the rest of the agent. */
 export interface SessionEvents {
   held(): Held[]
@@ -13,7 +16,7 @@ export interface SessionEvents {
   reconciled(session: Session, jobs: Reconciled): void
   /** What is new to grant, counted as granted. */
   grant(): Slots | undefined
-  received(message: ApiMessage): void
+  received(message: JobMessage): void
   /** Called once, whatever came before. */
   closed(): void
 }
@@ -141,7 +144,6 @@ export class Session {
     clock.measure(this.#helloSentAt, server_time_ms)
     log.debug({ epoch }, 'welcome')
     this.send({ type: 'inventory', held: events.held() })
-    this.#renewals = setInterval(() => this.#renew(), time.renewEveryMs * renewEarly)
   }
 
   #open(jobs: Reconciled): void {
@@ -149,6 +151,7 @@ export class Session {
     this.#state = 'open'
     clearTimeout(this.#deadline)
     this.#reconciledAt = this.#parts.monotonic()
+    this.#renewals = setInterval(() => this.#renew(), this.#parts.time.renewEveryMs * renewEarly)
     this.#parts.events.reconciled(this, jobs)
     this.offerCredits()
   }

@@ -116,7 +116,11 @@ export class Delivery {
   attach(sender: Sender, stored: readonly (Claim & { offsets: Offsets })[]): void {
     this.#sender = sender
     this.#bytesInFlight = 0
-    for (const job of this.#jobs.values()) rewind(job, { stdout: 0, stderr: 0 })
+    for (const job of this.#jobs.values()) {
+      // If it was this job that the API could not take, the others must not wait for it each time.
+      if (job.finish || !allAnswered(job)) this.#rest(job)
+      rewind(job, { stdout: 0, stderr: 0 })
+    }
     for (const { id, fence, offsets } of stored) {
       const job = this.#get({ id, fence })
       if (job) rewind(job, offsets)
@@ -195,7 +199,7 @@ export class Delivery {
     while (this.#sender && waiting.length > 0) {
       const more: HeldJob[] = []
       for (const job of waiting) {
-        if (!this.#sender || this.#bytesInFlight >= sizeLimits.outputWindow) return
+        if (!this.#sender || this.#bytesInFlight + sizeLimits.outputChunk > sizeLimits.outputWindow) return
         if (!this.#sendNext(this.#sender, job)) continue
         more.push(job)
         // Behind the others for the next time: one that floods doesn't keep them waiting.

@@ -27,7 +27,7 @@ export interface RunnerParts {
   delivery: Delivery
   log: Log
   /** There may be slots to grant again. */
-  freed(): void
+  freed: () => void
 }
 
 /** A job under way on this agent, from its assignment to its result. */

@@ -39,9 +39,13 @@ export function answerError(log: Log): (error: Error, c: Context) => Response {
       log.warn({ request_id: c.get('requestId'), err: error }, 'the database is away')
       return answerProblem(
         c,
-        new Problem('unavailable', 'The database is away. Nothing was stored; try again.', {
-          headers: { 'retry-after': '1' },
-        }),
+        new Problem(
+          'unavailable',
+          'The database is away. Try again; with an Idempotency-Key nothing is done twice.',
+          {
+            headers: { 'retry-after': '1' },
+          },
+        ),
       )
     }
     log.error(

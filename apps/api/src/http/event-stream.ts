@@ -3,7 +3,7 @@ const patienceMs = 30_000
 
 /**
  * Chunks of text as the body of an answer. Holds one chunk at a time and makes the next only as the reader takes it.
- * `stop` is called when the reader leaves or is dropped, so that what `chunks` waits for ends at once.
+ * `stop` is called once it is over, and when the reader leaves or is dropped: what `chunks` waits for then ends at once.
  */
 export function eventStream(
   chunks: AsyncGenerator<string>,
@@ -21,7 +21,10 @@ export function eventStream(
     async pull(controller) {
       clearTimeout(dropper)
       const { done, value } = await chunks.next()
-      if (done) return controller.close()
+      if (done) {
+        stop()
+        return controller.close()
+      }
       controller.enqueue(encoder.encode(value))
       dropper = setTimeout(() => {
         controller.error(new SlowReader())

@@ -5,7 +5,10 @@ import type { Live } from './live.ts'
 import { pause } from './pause.ts'
 
 export interface FinalWatch extends Disposable {
-  /** The final row, or undefined once `ms` have passed or one of the signals is aborted. */
+  /**
+   * The final row; or once `ms` have passed or one of the signals is aborted, the row as it was last read, undefined
+   * when it was not.
+   */
   within(ms: number, ...signals: readonly AbortSignal[]): Promise<ExecutionRow | undefined>
 }
 
@@ -29,17 +32,20 @@ export function watchFinal(
     async within(ms, ...signals) {
       const aborted = () => signals.some((signal) => signal.aborted)
       const deadline = performance.now() + ms
-      for (;;) {
-        const left = deadline - performance.now()
-        if (left <= 0 || aborted()) return undefined
+      let left = ms
+      let latest: ExecutionRow | undefined
+      while (left > 0 && !aborted()) {
         const rest = pause(Math.min(left, pollEveryMs), ...signals)
         const execution = await Promise.race([told.promise, rest.over])
         rest.end()
         if (execution) return execution
-        if (aborted() || performance.now() >= deadline) return undefined
-        const stored = await unlessAway(read)
-        if (stored && isFinal(stored.status)) return stored
+        if (aborted()) break
+        // Also when the time is up: then the answer is as new as can be
+        latest = (await unlessAway(read)) ?? latest
+        if (latest && isFinal(latest.status)) break
+        left = deadline - performance.now()
       }
+      return latest
     },
     [Symbol.dispose]: unsubscribe,
   }

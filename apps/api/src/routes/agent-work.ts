@@ -2,7 +2,7 @@ import { Hono } from 'hono'
 import type { Parts } from '../app.ts'
 import type { AppEnv } from '../http/app-env.ts'
 import { bearer } from '../http/bearer.ts'
-import { idParam, notFound } from '../http/id-param.ts'
+import { idParam, notFound } from '../http/path-params.ts'
 import { Problem } from '../http/problem.ts'
 import { readInput } from '../store/read-request.ts'
 

@@ -4,15 +4,16 @@ import type { ExecutionEvents } from '@errand/shared'
 import type { Parts } from '../app.ts'
 import type { AppEnv } from '../http/app-env.ts'
 import { eventStream } from '../http/event-stream.ts'
-import { idParam, notFound } from '../http/id-param.ts'
+import { idParam, notFound } from '../http/path-params.ts'
 import { Problem } from '../http/problem.ts'
 import { visibleProject } from '../http/require-role.ts'
 import { validQuery } from '../http/validate.ts'
 import { eventId, isAtEnd, positionOf } from '../live/event-id.ts'
 import { type FollowEvent, type Position, beginning, follow } from '../live/follow.ts'
+import type { ReadRow } from '../live/read-row.ts'
 import { type Database, Unavailable } from '../store/database.ts'
 import { toRecord } from '../store/execution-row.ts'
-import { readExecutions, withOutput } from '../store/read-execution.ts'
+import { withOutput } from '../store/read-execution.ts'
 import { readOutput } from '../store/read-output.ts'
 
 /** Proxies close what is silent; a comment now and then keeps it open. Milliseconds. */
@@ -24,12 +25,12 @@ const reconnectMs = 1_000
  * `GET /executions/{id}/events` (promise 4 as it happens): `status`, `output` and at last `end`, as server-sent events.
  * Each has an id that says how far the reader is then; with it as `Last-Event-ID` any replica goes on exactly there.
  */
-export function executionEventsRoute(parts: Parts) {
+export function executionEventsRoute(parts: Parts, readRow: ReadRow) {
   return new Hono<AppEnv>().get('/executions/:id/events', async (c) => {
     validQuery(c, z.strictObject({}))
     const id = idParam(c)
     const from = resumeFrom(c.req.header('last-event-id'))
-    const [execution] = await readExecutions(parts.db, [id])
+    const execution = await readRow(id)
     const project = visibleProject(c)
     if (execution === undefined || (project !== null && execution.project !== project)) throw notFound()
     // Only this keeps a browser from coming back after the last event
@@ -42,7 +43,7 @@ export function executionEventsRoute(parts: Parts) {
     }
     parts.closing.addEventListener('abort', stop)
     const body =
-      c.req.method === 'HEAD' ? null : eventStream(events(parts, id, from, aborter.signal, stop), stop)
+      c.req.method === 'HEAD' ? null : eventStream(events(parts, readRow, id, from, aborter.signal), stop)
     return c.newResponse(body, 200, { 'content-type': 'text/event-stream', 'x-accel-buffering': 'no' })
   })
 }
@@ -58,14 +59,14 @@ function resumeFrom(lastEventId: string | undefined): Position {
 
 async function* events(
   { db, live, log, time }: Parts,
+  readRow: ReadRow,
   id: string,
   from: Position,
   signal: AbortSignal,
-  stop: () => void,
 ): AsyncGenerator<string> {
   const source = {
     live,
-    read: async () => (await readExecutions(db, [id]))[0],
+    read: () => readRow(id),
     readOutput: (fence: number, stream: 'stdout' | 'stderr', offset: number, length: number) =>
       readOutput(db, { id, fence, stream, offset, length }),
     pollEveryMs: time.pollEveryMs,
@@ -83,8 +84,6 @@ async function* events(
   } catch (error) {
     // The stream just ends: its reader comes back and goes on where it was
     if (!(error instanceof Unavailable)) log.error({ execution_id: id, err: error }, 'an event stream failed')
-  } finally {
-    stop()
   }
 }
 

@@ -4,10 +4,11 @@ import { jobType, labels, name, oneLine, outcome, status } from '@errand/shared'
 import type { Parts } from '../app.ts'
 import type { AppEnv } from '../http/app-env.ts'
 import { countParam, cursorParam, encodeCursor, limitParam, listOf, nextLink } from '../http/page-params.ts'
-import { idParam, notFound } from '../http/id-param.ts'
+import { idParam, notFound } from '../http/path-params.ts'
 import { Problem } from '../http/problem.ts'
 import { requireRole, visibleProject } from '../http/require-role.ts'
 import { validQuery } from '../http/validate.ts'
+import { publishChange } from '../live/publish-change.ts'
 import { cancel } from '../store/cancel.ts'
 import { toRecord, toSummary } from '../store/execution-row.ts'
 import { listExecutions } from '../store/list-executions.ts'
@@ -78,7 +79,7 @@ export function executionRoutes({ db, live, dispatch }: Parts) {
       const { kind, execution } = canceled
       if (kind === 'already_canceled') return c.json(toRecord(execution), 200)
       if (kind === 'canceling') dispatch.cancel(canceled.agentId, id, canceled.fence)
-      live.publish(id, { type: kind === 'canceled' ? 'final' : 'status', execution })
+      publishChange(live, execution)
       return c.json(toRecord(execution), 202)
     })
 }

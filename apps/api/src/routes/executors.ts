@@ -10,7 +10,7 @@ import {
 } from '@errand/shared'
 import type { Parts } from '../app.ts'
 import type { AppEnv } from '../http/app-env.ts'
-import { notFound } from '../http/id-param.ts'
+import { nameParam, notFound } from '../http/path-params.ts'
 import { Problem } from '../http/problem.ts'
 import { readJson } from '../http/read-json.ts'
 import { requireRole } from '../http/require-role.ts'
@@ -56,7 +56,7 @@ export function executorRoutes({ db, secrets }: Parts, cache: ExecutorCache) {
 
     .get('/executors/:name', async (c) => {
       validQuery(c, noQuery)
-      const row = await getExecutor(db, c.req.param('name'))
+      const row = await getExecutor(db, nameParam(c))
       if (row === undefined) throw notFound()
       return c.json(toExecutor(row))
     })
@@ -64,7 +64,7 @@ export function executorRoutes({ db, secrets }: Parts, cache: ExecutorCache) {
     .patch('/executors/:name', async (c) => {
       requireRole(c)
       validQuery(c, noQuery)
-      const name = c.req.param('name')
+      const name = nameParam(c)
       const { value } = await readJson(c, ['application/merge-patch+json', 'application/json'])
       const patch = valid(z.record(z.string(), z.unknown()), value)
       for (const fixed of ['name', 'executor_type'])
@@ -85,7 +85,7 @@ export function executorRoutes({ db, secrets }: Parts, cache: ExecutorCache) {
     .delete('/executors/:name', async (c) => {
       requireRole(c)
       validQuery(c, noQuery)
-      const name = c.req.param('name')
+      const name = nameParam(c)
       const deleted = await deleteExecutor(db, name)
       if (deleted === 'unknown') throw notFound()
       if (deleted === 'read_only') throw readOnly(name)

@@ -15,11 +15,12 @@ import { readJson } from '../http/read-json.ts'
 import { requireRole } from '../http/require-role.ts'
 import { invalid, valid, validQuery } from '../http/validate.ts'
 import { waitPreference } from '../http/wait-preference.ts'
-import { unlessAway, watchFinal } from '../live/watch-final.ts'
+import type { ReadRow } from '../live/read-row.ts'
+import { type FinalWatch, unlessAway, watchFinal } from '../live/watch-final.ts'
 import { type ExecutionRow, toRecord } from '../store/execution-row.ts'
 import { type ExecutorRow, listExecutors } from '../store/executors.ts'
 import { newId } from '../store/new-id.ts'
-import { readExecutions, withOutput } from '../store/read-execution.ts'
+import { withOutput } from '../store/read-execution.ts'
 import type { NewExecution } from '../store/submit.ts'
 import type { ExecutorCache } from './executor-cache.ts'
 import { limitsInForce } from './limits-in-force.ts'
@@ -28,20 +29,24 @@ import { limitsInForce } from './limits-in-force.ts'
  * `POST /executions`: 202 once it is stored (promise 1), or with `Prefer: wait` 200 once it has ended. Nothing that
  * fails after the commit makes this an error: the caller would submit it again.
  */
-export function submitRoute(parts: Parts, executors: ExecutorCache) {
+export function submitRoute(parts: Parts, executors: ExecutorCache, readRow: ReadRow) {
+  const { live, time } = parts
+  const watchEnd = (id: string) =>
+    watchFinal({ live, read: () => readRow(id), pollEveryMs: time.pollEveryMs }, id)
+
   return new Hono<AppEnv>().post('/executions', async (c) => {
     requireRole(c, 'runner')
     validQuery(c, z.strictObject({ wait: z.string().optional() }))
     const waitSec = waitPreference(c)
     const item = await newExecution(c, parts, executors)
 
-    using watch = watchId(parts, item.id)
+    using watch = watchEnd(item.id)
     const submitted = await parts.submit(item)
     if (submitted.kind === 'conflict')
       throw new Problem('idempotency_conflict', 'Use another Idempotency-Key for another body.')
     if (submitted.kind === 'repeated') {
-      using earlier = watchId(parts, submitted.id)
-      const execution = await readOne(parts, submitted.id)
+      using earlier = watchEnd(submitted.id)
+      const execution = await readRow(submitted.id)
       if (execution === undefined) throw new Error('an idempotency key names an execution that is not there')
       return await answer(c, parts, execution, earlier, waitSec)
     }
@@ -102,33 +107,21 @@ async function sha256(bytes: Uint8Array<ArrayBuffer>): Promise<string> {
   return new Uint8Array(await crypto.subtle.digest('SHA-256', bytes)).toHex()
 }
 
-function watchId({ db, live, time }: Parts, id: string) {
-  return watchFinal({ live, read: () => readOne({ db }, id), pollEveryMs: time.pollEveryMs }, id)
-}
-
-async function readOne({ db }: Pick<Parts, 'db'>, id: string): Promise<ExecutionRow | undefined> {
-  return (await readExecutions(db, [id]))[0]
-}
-
 /** The finished record, if it comes in time, else the record so far. */
 async function answer(
   c: Context<AppEnv>,
-  parts: Parts,
+  { db, closing }: Parts,
   stored: ExecutionRow,
-  watch: ReturnType<typeof watchFinal>,
+  watch: FinalWatch,
   waitSec: number,
 ): Promise<Response> {
   c.header('location', `/executions/${stored.id}`)
-  let execution = stored
-  if (waitSec > 0) {
-    c.header('preference-applied', `wait=${waitSec}`)
-    if (!isFinal(stored.status))
-      execution =
-        (await watch.within(waitSec * 1_000, c.req.raw.signal, parts.closing)) ??
-        (await unlessAway(() => readOne(parts, stored.id))) ??
-        stored
-    const whole = isFinal(execution.status) && (await unlessAway(() => withOutput(parts.db, execution)))
-    if (whole) return c.json(toRecord(whole))
-  }
-  return c.json(toRecord(execution), 202, { 'retry-after': '1' })
+  if (waitSec > 0) c.header('preference-applied', `wait=${waitSec}`)
+  // Known only by a repeated submit, which may be repeated again: so this one may fail
+  if (isFinal(stored.status)) return c.json(toRecord(await withOutput(db, stored)), waitSec > 0 ? 200 : 202)
+
+  const latest = waitSec > 0 ? await watch.within(waitSec * 1_000, c.req.raw.signal, closing) : undefined
+  const whole = latest && (await unlessAway(() => withOutput(db, latest)))
+  if (whole && isFinal(whole.status)) return c.json(toRecord(whole))
+  return c.json(toRecord(whole ?? stored), 202, { 'retry-after': '1' })
 }

@@ -1,33 +1,83 @@
 import type { Agent } from '@errand/shared'
+import { agents } from '@errand/drizzle/schema'
+import { and, eq, isNull, sql } from 'drizzle-orm'
 import type { Database } from './database.ts'
+import { isUniqueViolation } from './unique-violation.ts'
 
 /** The raw Ed25519 public key in base64 of an agent that is not revoked. */
-export function findAgentKey(db: Database, agentId: string): Promise<string | undefined> {
-  throw new Error(`to come ${String(db)} ${agentId}`)
+export async function findAgentKey(db: Database, agentId: string): Promise<string | undefined> {
+  const [row] = await db.query<{ public_key: string }>(
+    'select public_key from agents where id = $1 and revoked_at is null',
+    [agentId],
+  )
+  return row?.public_key
 }
 
 /** Those that are not revoked, by name. */
 export function listAgents(db: Database): Promise<Agent[]> {
-  throw new Error(`to come ${String(db)}`)
+  return selectAgents(db, null)
 }
 
-export function getAgent(db: Database, agentId: string): Promise<Agent | undefined> {
-  throw new Error(`to come ${String(db)} ${agentId}`)
+export async function getAgent(db: Database, agentId: string): Promise<Agent | undefined> {
+  const [found] = await selectAgents(db, agentId)
+  return found
 }
 
-export function patchAgent(
+async function selectAgents(db: Database, agentId: string | null): Promise<Agent[]> {
+  const rows = await db.query<
+    Omit<Agent, 'last_seen_at' | 'created_at'> & Record<'last_seen_at' | 'created_at', Date>
+  >(
+    `select a.id as agent_id, a.name, a.labels, a.epoch, a.last_seen_at, a.created_at, a.report,
+       case when not coalesce(a.lease_until > clock_timestamp(), false) then 'offline'
+         when a.draining then 'draining' else 'online' end as status,
+       (select count(*) from jobs j where j.agent_id = a.id and j.status in ('assigned', 'running', 'canceling')) as jobs_held
+     from agents a where a.revoked_at is null and ($1::uuid is null or a.id = $1::uuid) order by a.name`,
+    [agentId],
+  )
+  return rows.map((row) => ({
+    ...row,
+    last_seen_at: row.last_seen_at?.toISOString() ?? null,
+    created_at: row.created_at.toISOString(),
+  }))
+}
+
+/** Labels replace all that there were; sessions that are open learn of them at their next connect. */
+export async function patchAgent(
   db: Database,
   agentId: string,
   patch: { name?: string | undefined; labels?: Record<string, string> | undefined },
 ): Promise<Agent | 'unknown' | 'name_taken'> {
-  throw new Error(`to come ${String(db)} ${agentId} ${String(patch)}`)
+  try {
+    // A patch without fields is no UPDATE that SQL could say.
+    if (patch.name !== undefined || patch.labels !== undefined)
+      await db.drizzle.update(agents).set(patch).where(isLive(agentId))
+  } catch (error) {
+    if (isUniqueViolation(error)) return 'name_taken'
+    throw error
+  }
+  return (await getAgent(db, agentId)) ?? 'unknown'
 }
 
-export function setDraining(db: Database, agentId: string, draining: boolean): Promise<Agent | 'unknown'> {
-  throw new Error(`to come ${String(db)} ${agentId} ${draining}`)
+/** A draining agent is given nothing new. */
+export async function setDraining(
+  db: Database,
+  agentId: string,
+  draining: boolean,
+): Promise<Agent | 'unknown'> {
+  await db.drizzle.update(agents).set({ draining }).where(isLive(agentId))
+  return (await getAgent(db, agentId)) ?? 'unknown'
 }
 
-/** At once: its lease ends, its key is refused. */
-export function revokeAgent(db: Database, agentId: string): Promise<'revoked' | 'unknown'> {
-  throw new Error(`to come ${String(db)} ${agentId}`)
+/** At once: its key is refused, its lease ends, and with the next beat its jobs are lost or retried. */
+export async function revokeAgent(db: Database, agentId: string): Promise<'revoked' | 'unknown'> {
+  const revoked = await db.drizzle
+    .update(agents)
+    .set({ revoked_at: sql`now()`, lease_until: sql`now()`, epoch: sql`epoch + 1` })
+    .where(isLive(agentId))
+    .returning({ id: agents.id })
+  return revoked.length > 0 ? 'revoked' : 'unknown'
+}
+
+function isLive(agentId: string) {
+  return and(eq(agents.id, agentId), isNull(agents.revoked_at))
 }

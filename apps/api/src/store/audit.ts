@@ -1,9 +1,11 @@
+import { audit_log } from '@errand/drizzle/schema'
 import type { Database } from './database.ts'
+import { newId } from './new-id.ts'
 
 /** Writes down who changed what. `detail` never has secrets. */
-export function audit(
+export async function audit(
   db: Database,
   given: { actor: string; action: string; target: string; detail?: Record<string, unknown> | undefined },
 ): Promise<void> {
-  throw new Error(`to come ${String(db)} ${given.action}`)
+  await db.drizzle.insert(audit_log).values({ id: newId(), ...given })
 }

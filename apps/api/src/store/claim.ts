@@ -1,4 +1,6 @@
+import { sizeLimits } from '@errand/shared'
 import type { Database } from './database.ts'
+import { liveColumns } from './execution-columns.ts'
 import type { ExecutionRow } from './execution-row.ts'
 
 /** A job that an agent has just got, with what it needs to run it. */
@@ -12,9 +14,57 @@ export interface Claim {
   requestSha256: string
 }
 
-export function claim(
+/**
+ * Gives waiting jobs of these queues to an agent, at most `slots`: higher priority first, then older ones. Nothing
+ * when the agent's session is not its newest, its lease has run out, or it is draining or revoked.
+ */
+export async function claim(
   db: Database,
   given: { agentId: string; epoch: number; queues: readonly number[]; slots: number },
 ): Promise<Claim[]> {
-  throw new Error(`to come ${String(db)} ${given.agentId}`)
+  const { agentId, epoch, queues, slots } = given
+  if (queues.length === 0 || slots <= 0) return []
+  const rows = await db.query<ClaimRow>(claimStatement, [agentId, epoch, JSON.stringify(queues), slots])
+  return rows.map(toClaim)
 }
+
+export type ClaimRow = ExecutionRow & {
+  request: Uint8Array | null
+  request_bytes: number
+  request_sha256: string
+}
+
+/** The select list of a `ClaimRow`; `requests` may be missing in an outer join. */
+export function claimColumns(job: string, request: string): string {
+  return `${liveColumns(job)}, case when ${request}.bytes <= ${sizeLimits.socketInput} then ${request}.body end as request,
+    ${request}.bytes as request_bytes, ${request}.sha256 as request_sha256`
+}
+
+export function toClaim({ request, request_bytes, request_sha256, ...execution }: ClaimRow): Claim {
+  const { id, fence } = execution
+  return { id, fence, execution, request, requestBytes: request_bytes, requestSha256: request_sha256 }
+}
+
+/**
+ * The share lock on the session keeps a newer one from opening until this claim is committed: so reconciliation,
+ * which touches only claims of older epochs, finds every one of them.
+ */
+const claimStatement = `
+with session as materialized (
+  select id, epoch from agents
+  where id = $1 and epoch = $2 and lease_until > clock_timestamp() and revoked_at is null and not draining
+  for share
+), picked as materialized (
+  select w.id from session cross join json_array_elements_text($3::text::json) q(id) cross join lateral (
+    select j.id, j.priority, j.created_at from jobs j
+    where j.status = 'waiting' and j.queue_id = q.id::int
+      and (j.not_before is null or j.not_before <= now()) and (j.expires_at is null or j.expires_at > now())
+    order by j.priority desc, j.created_at, j.id limit $4::int for no key update skip locked
+  ) w order by w.priority desc, w.created_at, w.id limit $4::int
+), claimed as (
+  update jobs j set status = 'assigned', agent_id = s.id, epoch = s.epoch, fence = nextval('job_fence'),
+    assigned_at = now(), not_before = null, waiting_reason = null
+  from picked p, session s where j.id = p.id returning j.*
+)
+select ${claimColumns('c', 'q')} from claimed c left join execution_requests q on q.id = c.id
+order by c.priority desc, c.created_at, c.id`

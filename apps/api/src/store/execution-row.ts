@@ -1,14 +1,15 @@
-import type {
-  AppliedLimits,
-  ExecutionRecord,
-  ExecutionSummary,
-  ExecutorType,
-  JobType,
-  LimitName,
-  Outcome,
-  Phase,
-  RuntimeName,
-  Status,
+import {
+  isCompleted,
+  type AppliedLimits,
+  type ExecutionRecord,
+  type ExecutionSummary,
+  type ExecutorType,
+  type JobType,
+  type LimitName,
+  type Outcome,
+  type Phase,
+  type RuntimeName,
+  type Status,
 } from '@errand/shared'
 
 /** A job, its executor's name, and its result where it has one. The names are those of the columns. */
@@ -68,10 +69,53 @@ export interface ExecutionRow {
   compile: ExecutionRecord['compile']
 }
 
+/** A record as REST shows it. Bytes that are no UTF-8 are shown as U+FFFD; a byte order mark stays. */
 export function toRecord(row: ExecutionRow): ExecutionRecord {
-  throw new Error(`to come ${row.id}`)
+  return { ...toSummary(row), stdout: textOf(row.stdout), stderr: textOf(row.stderr), compile: row.compile }
 }
 
 export function toSummary(row: ExecutionRow): ExecutionSummary {
-  throw new Error(`to come ${row.id}`)
+  const { outcome } = row
+  return {
+    id: row.id,
+    executor_type: row.executor_type,
+    executor_id: row.executor_id,
+    runtime_id: row.runtime_id ?? row.runtime,
+    name: row.executor_name,
+    config_id: row.config_id,
+    completed: outcome !== null && isCompleted(outcome),
+    success: outcome === 'succeeded',
+    exit_code: row.exit_code,
+    hostname: row.hostname,
+    start_time_ms: row.start_time_ms,
+    end_time_ms: row.end_time_ms,
+    duration_sec: row.duration_sec,
+    error: row.error,
+    status: row.status,
+    outcome,
+    phase: row.phase,
+    signal: row.signal,
+    out_of_memory: row.out_of_memory,
+    attempt: row.attempt,
+    agent_id: row.agent_id,
+    container_id: row.container_id,
+    waiting_reason: row.waiting_reason,
+    locked_by: row.locked_by,
+    stdout_bytes: row.stdout_bytes,
+    stderr_bytes: row.stderr_bytes,
+    stdout_truncated: row.stdout_truncated,
+    stderr_truncated: row.stderr_truncated,
+    limits: row.limits,
+    usage: row.usage,
+    isolation: row.isolation,
+    timings: row.timings,
+    labels: row.labels,
+    priority: row.priority,
+    batch_id: null,
+    created_at: row.created_at.toISOString(),
+  }
+}
+
+function textOf(bytes: Uint8Array | null): string {
+  return bytes === null ? '' : new TextDecoder('utf-8', { ignoreBOM: true }).decode(bytes)
 }

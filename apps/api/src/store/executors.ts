@@ -1,6 +1,14 @@
 import type { ExecutorSettings, ExecutorType } from '@errand/shared'
+import { code_executors, executor_secrets } from '@errand/drizzle/schema'
+import { and, eq, isNull, sql } from 'drizzle-orm'
 import type { Secrets } from '../secrets/secrets.ts'
 import type { Database } from './database.ts'
+import { allVersions, openSecrets, secretFieldsOf, storeVersion } from './executor-version.ts'
+import { mergePatch } from './merge-patch.ts'
+import { newId } from './new-id.ts'
+import { registryOf } from './registry-of.ts'
+
+export { syncConfigExecutors, type ConfigExecutor } from './sync-config-executors.ts'
 
 export interface ExecutorRow {
   executor_id: string
@@ -22,56 +30,70 @@ export interface ExecutorConfig {
   name: string
   executor_type: ExecutorType
   source: 'config' | 'default' | 'rest'
+  /** What the schema of its type takes: without `executor_type`. */
   settings: Record<string, unknown>
 }
 
-export interface ConfigExecutor {
-  name: string
-  source: 'config' | 'default'
-  /** With secrets. */
-  settings: ExecutorSettings
-}
-
-/** Makes the executors of the file those of the database. Only what changed gets a new `config_id`. */
-export function syncConfigExecutors(
-  db: Database,
-  secrets: Secrets,
-  executors: readonly ConfigExecutor[],
-): Promise<void> {
-  throw new Error(`to come ${String(db)} ${String(secrets)} ${executors.length}`)
-}
-
+/** Those that are not deleted, by name. */
 export function listExecutors(db: Database): Promise<ExecutorRow[]> {
-  throw new Error(`to come ${String(db)}`)
+  return selectExecutors(db, null)
 }
 
-export function getExecutor(db: Database, name: string): Promise<ExecutorRow | undefined> {
-  throw new Error(`to come ${String(db)} ${name}`)
+export async function getExecutor(db: Database, name: string): Promise<ExecutorRow | undefined> {
+  const [row] = await selectExecutors(db, name)
+  return row
 }
 
-/** Also of versions that are no longer current and of deleted executors. */
-export function getExecutorConfig(
+function selectExecutors(db: Database, name: string | null): Promise<ExecutorRow[]> {
+  return db.query(
+    `select e.id as executor_id, e.name, e.executor_type, e.source, e.config_id, e.created_at, e.updated_at,
+       v.settings || jsonb_build_object('executor_type', e.executor_type) as settings,
+       (select coalesce(jsonb_agg(s.field order by s.field), '[]') from executor_secrets s where s.config_id = e.config_id) as has_secrets
+     from code_executors e join ${allVersions} v on v.config_id = e.config_id
+     where e.deleted_at is null and ($1::text is null or e.name = $1::text) order by e.name`,
+    [name],
+  )
+}
+
+/** Also of versions that are no longer current, and of deleted executors. Throws `CannotOpen`. */
+export async function getExecutorConfig(
   db: Database,
   secrets: Secrets,
   configId: string,
 ): Promise<ExecutorConfig | undefined> {
-  throw new Error(`to come ${String(db)} ${String(secrets)} ${configId}`)
+  const [row] = await db.query<ExecutorConfig>(
+    `select e.id as executor_id, v.config_id, e.name, e.executor_type, e.source, v.settings
+     from ${allVersions} v join code_executors e on e.id = v.code_executor where v.config_id = $1`,
+    [configId],
+  )
+  return row && { ...row, settings: { ...row.settings, ...(await openSecrets(db, secrets, configId)) } }
 }
 
-export function createExecutor(
+export async function createExecutor(
   db: Database,
   secrets: Secrets,
-  given: { name: string; settings: ExecutorSettings },
+  given: { name: string; settings: ExecutorSettings; source?: ExecutorRow['source'] },
 ): Promise<ExecutorRow | 'name_taken'> {
-  throw new Error(`to come ${String(db)} ${String(secrets)} ${given.name}`)
+  const { name, settings, source = 'rest' } = given
+  const id = newId()
+  return db.transaction(async (tx) => {
+    const inserted = await tx.drizzle
+      .insert(code_executors)
+      .values({ id, name, executor_type: settings.executor_type, source, config_id: id })
+      .onConflictDoNothing()
+      .returning({ id: code_executors.id })
+    if (inserted.length === 0) return 'name_taken'
+    await setVersion(tx, secrets, id, settings)
+    return (await getExecutor(tx, name))!
+  })
 }
 
 /**
  * Merge patch (RFC 7396) on the settings. `validate` gets the merged settings, secrets included, and returns them
- * parsed or throws: then nothing changes. Secrets go when host, port, username, host key or image change, unless
- * they are sent again.
+ * parsed or throws: then nothing changes. Stored secrets go when they would be sent to somebody else (another host,
+ * port, user, host key or registry), unless they are sent again.
  */
-export function patchExecutor(
+export async function patchExecutor(
   db: Database,
   secrets: Secrets,
   given: {
@@ -80,10 +102,85 @@ export function patchExecutor(
     validate(merged: Record<string, unknown>): ExecutorSettings
   },
 ): Promise<ExecutorRow | 'unknown' | 'read_only'> {
-  throw new Error(`to come ${String(db)} ${String(secrets)} ${given.name}`)
+  const { name, patch, validate } = given
+  return db.transaction(async (tx) => {
+    const executor = await lockExecutor(tx, name)
+    if (executor === undefined) return 'unknown'
+    if (executor.source !== 'rest') return 'read_only'
+    const { executor_type, ...before } = executor.settings as unknown as Record<string, unknown>
+    const after = mergePatch(before, patch) as Record<string, unknown>
+    const kept = goesElsewhere(before, after) ? {} : await openSecrets(tx, secrets, executor.config_id)
+    const sent = Object.fromEntries(
+      secretFieldsOf(executor.executor_type).map((field) => [field, kept[field]]),
+    )
+    const merged = mergePatch({ ...before, ...definedOf(sent) }, patch) as Record<string, unknown>
+    await setVersion(tx, secrets, executor.executor_id, validate({ ...merged, executor_type }))
+    return (await getExecutor(tx, name))!
+  })
 }
 
-/** Its history and what was submitted to it stay. */
-export function deleteExecutor(db: Database, name: string): Promise<'deleted' | 'unknown' | 'read_only'> {
-  throw new Error(`to come ${String(db)} ${name}`)
+/** Its history and what was submitted to it stay; secrets that no live job needs go. */
+export async function deleteExecutor(
+  db: Database,
+  name: string,
+): Promise<'deleted' | 'unknown' | 'read_only'> {
+  return db.transaction(async (tx) => {
+    const executor = await lockExecutor(tx, name)
+    if (executor === undefined) return 'unknown'
+    if (executor.source !== 'rest') return 'read_only'
+    await markDeleted(tx, executor.executor_id)
+    return 'deleted'
+  })
+}
+
+export async function markDeleted(tx: Database, executorId: string): Promise<void> {
+  await tx.drizzle
+    .update(code_executors)
+    .set({ deleted_at: sql`now()` })
+    .where(eq(code_executors.id, executorId))
+  const needed = sql`(select config_id from jobs where executor_id = ${executorId} and outcome is null)`
+  await tx.drizzle
+    .delete(executor_secrets)
+    .where(and(eq(executor_secrets.executor_id, executorId), sql`config_id not in ${needed}`))
+}
+
+/** Makes a new version the current one. */
+export async function setVersion(
+  tx: Database,
+  secrets: Secrets,
+  executorId: string,
+  settings: ExecutorSettings,
+): Promise<void> {
+  const configId = await storeVersion(tx, secrets, executorId, settings)
+  await tx.drizzle
+    .update(code_executors)
+    .set({ config_id: configId, updated_at: sql`now()` })
+    .where(eq(code_executors.id, executorId))
+}
+
+async function lockExecutor(tx: Database, name: string): Promise<ExecutorRow | undefined> {
+  await tx.drizzle
+    .select({ id: code_executors.id })
+    .from(code_executors)
+    .where(and(eq(code_executors.name, name), isNull(code_executors.deleted_at)))
+    .for('update')
+  return getExecutor(tx, name)
+}
+
+/** Whether secrets of `before` would reach somebody else with the settings `after`. */
+function goesElsewhere(before: Record<string, unknown>, after: Record<string, unknown>): boolean {
+  const target = ({ host, port, username, host_key, host_key_sha256, image }: Record<string, unknown>) =>
+    JSON.stringify([
+      host,
+      port,
+      username,
+      host_key,
+      host_key_sha256,
+      image === undefined || registryOf(String(image)),
+    ])
+  return target(before) !== target(after)
+}
+
+function definedOf(fields: Record<string, unknown>): Record<string, unknown> {
+  return Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined))
 }

@@ -1,6 +1,9 @@
 import type { ClaimOf } from './claim-of.ts'
 import type { Database } from './database.ts'
+import { endsAs, insertResultsOf, letGo } from './end-without-result.ts'
+import { executionColumns } from './execution-columns.ts'
 import type { ExecutionRow } from './execution-row.ts'
+import { storableText } from './storable-text.ts'
 
 export interface HandedBack {
   verdict: 'stored' | 'stale'
@@ -8,6 +11,34 @@ export interface HandedBack {
   execution?: ExecutionRow | undefined
 }
 
-export function handBack(db: Database, given: ClaimOf & { reason: string }): Promise<HandedBack> {
-  throw new Error(`to come ${String(db)} ${given.id}`)
+/** An agent can't take a job it was given, and has not started it. Not claimable for a second, lest it bounce. */
+export async function handBack(db: Database, given: ClaimOf & { reason: string }): Promise<HandedBack> {
+  const { id, fence, agentId, epoch, reason } = given
+  const [row] = await db.query<ExecutionRow>(handBackStatement, [
+    id,
+    fence,
+    agentId,
+    epoch,
+    storableText(reason),
+  ])
+  if (row !== undefined) return { verdict: 'stored', execution: row }
+  const [before] = await db.query(
+    `select from jobs where id = $1 and fence = $2 and status in ('waiting', 'canceled')`,
+    [id, fence],
+  )
+  return { verdict: before === undefined ? 'stale' : 'stored' }
 }
+
+const handBackStatement = `
+with held as materialized (
+  select id, status from jobs
+  where id = $1 and fence = $2 and agent_id = $3 and epoch = $4 and status in ('assigned', 'canceling') and started_at is null
+  for no key update
+), returned as (
+  update jobs j set status = 'waiting', waiting_reason = $5::text, not_before = now() + interval '1 second', ${letGo}
+  from held where j.id = held.id and held.status = 'assigned' returning j.*
+), ended as (
+  update jobs j set ${endsAs('canceled', "'canceled before it started'")}
+  from held where j.id = held.id and held.status = 'canceling' returning j.*
+), result as (${insertResultsOf('ended')}), moved as (select * from returned union all select * from ended)
+select ${executionColumns('m', 'r')} from moved m left join result r on r.id = m.id`

@@ -1,4 +1,5 @@
 import type { ExecutorType } from '@errand/shared'
+import { LRUCache } from 'lru-cache'
 import type { Database } from './database.ts'
 
 /** What a waiting job needs: its executor, and an agent with all of these labels. */
@@ -11,11 +12,38 @@ export interface Queue {
 
 export type QueueFor = (executorId: string, labels: Record<string, string>) => Promise<number>
 
-/** Finds or makes a queue; what was found once is remembered. */
+/** Finds or makes a queue; what was found once is remembered, since queues are never deleted. */
 export function createQueueFor(db: Database): QueueFor {
-  throw new Error(`to come ${String(db)}`)
+  const known = new LRUCache<string, number>({ max: 10_000 })
+  return async (executorId, labels) => {
+    const sorted = Object.entries(labels).sort(([a], [b]) => (a < b ? -1 : 1))
+    const key = JSON.stringify([executorId, sorted])
+    const id = known.get(key) ?? (await findOrMake(db, executorId, labels))
+    known.set(key, id)
+    return id
+  }
+}
+
+async function findOrMake(db: Database, executorId: string, labels: Record<string, string>): Promise<number> {
+  const params = [executorId, JSON.stringify(labels)]
+  const find = () =>
+    db.query<{ id: number }>(
+      'select id from queues where executor_id = $1 and labels = $2::text::jsonb',
+      params,
+    )
+  const [found] = await find()
+  if (found !== undefined) return found.id
+  await db.query(
+    'insert into queues (executor_id, labels) values ($1, $2::text::jsonb) on conflict do nothing',
+    params,
+  )
+  const [made] = await find()
+  return made!.id
 }
 
 export function listQueues(db: Database): Promise<Queue[]> {
-  throw new Error(`to come ${String(db)}`)
+  return db.query(
+    `select q.id, q.executor_id as "executorId", e.executor_type as "executorType", q.labels
+     from queues q join code_executors e on e.id = q.executor_id order by q.id`,
+  )
 }

@@ -7,17 +7,27 @@ export interface StoredRequest {
 }
 
 /** What was submitted. `project` null: any project. */
-export function readRequest(
+export async function readRequest(
   db: Database,
   given: { id: string; project: string | null },
 ): Promise<StoredRequest | undefined> {
-  throw new Error(`to come ${String(db)} ${given.id}`)
+  const [row] = await db.query<StoredRequest>(
+    `select q.body, q.sha256 from execution_requests q join jobs j on j.id = q.id
+     where q.id = $1 and ($2::text is null or j.project = $2::text)`,
+    [given.id, given.project],
+  )
+  return row
 }
 
 /** The same for the agent whose claim it is: undefined when that claim has ended. */
-export function readInput(
+export async function readInput(
   db: Database,
   given: { id: string; fence: number },
 ): Promise<StoredRequest | undefined> {
-  throw new Error(`to come ${String(db)} ${given.id}`)
+  const [row] = await db.query<StoredRequest>(
+    `select q.body, q.sha256 from execution_requests q join jobs j on j.id = q.id
+     where q.id = $1 and j.fence = $2 and j.status in ('assigned', 'running', 'canceling')`,
+    [given.id, given.fence],
+  )
+  return row
 }

@@ -1,13 +1,21 @@
 import type { ApiMessage, Held, TimeConstants } from '@errand/shared'
 import type { Database } from './database.ts'
+import { endLost, insertResultsOf, letGo, storedBytes } from './end-without-result.ts'
+import { executionColumns } from './execution-columns.ts'
 import type { ExecutionRow } from './execution-row.ts'
 
 export interface Reconciled {
+  /** One for each that is held, in that order. */
   jobs: Extract<ApiMessage, { type: 'reconciled' }>['jobs']
   /** Jobs whose claim ended here: `waiting`, `retrying` or final now. */
   ended: ExecutionRow[]
 }
 
+/**
+ * Settles what an agent held before this session: what it still holds goes on, what it never started is free again,
+ * the rest is lost or retried. Touches claims of older epochs only, since those of this one are on their way to it.
+ * All jobs are dropped when a newer session has taken over.
+ */
 export function reconcile(
   db: Database,
   given: {
@@ -18,5 +26,82 @@ export function reconcile(
     time: Pick<TimeConstants, 'retryMinMs' | 'retryMaxMs'>
   },
 ): Promise<Reconciled> {
-  throw new Error(`to come ${String(db)} ${given.agentId}`)
+  const { agentId, epoch, certain, time } = given
+  const held = JSON.stringify(given.held)
+  return db.transaction(async (tx) => {
+    // No claim and no other session of this agent until this is committed.
+    const [session] = await tx.query('select from agents where id = $1 and epoch = $2 for no key update', [
+      agentId,
+      epoch,
+    ])
+    const ended: ExecutionRow[] = []
+    if (session !== undefined) {
+      await tx.query(keepStatement, [agentId, epoch, certain, held])
+      if (certain) ended.push(...(await tx.query<ExecutionRow>(freeStatement, [agentId, epoch])))
+      ended.push(
+        ...(await tx.query<ExecutionRow>(loseStatement, [
+          agentId,
+          epoch,
+          certain,
+          time.retryMinMs,
+          time.retryMaxMs,
+        ])),
+      )
+      await tx.query('update agents set certain = true where id = $1', [agentId])
+    }
+    const rows = await tx.query<VerdictRow>(verdictStatement, [agentId, epoch, held])
+    return { jobs: rows.map(toVerdict), ended }
+  })
 }
+
+interface VerdictRow {
+  id: string
+  fence: number
+  status: string | null
+  stdout: number
+  stderr: number
+}
+
+function toVerdict({ id, fence, status, stdout, stderr }: VerdictRow): Reconciled['jobs'][number] {
+  const verdict = status === null ? 'drop' : 'keep'
+  return { id, fence, verdict, cancel: status === 'canceling', offsets: { stdout, stderr } }
+}
+
+const input = (held: string) =>
+  `(select * from json_to_recordset(${held}::text::json) as h(id uuid, fence bigint, state text))`
+
+/**
+ * After a boot or with a new spool only a result is believed: what the spool says of starts may be older than what
+ * was started.
+ */
+const keepStatement = `
+update jobs j set epoch = $2 from ${input('$4')} h
+where j.id = h.id and j.fence = h.fence and j.agent_id = $1 and j.epoch < $2
+  and j.status in ('assigned', 'running', 'canceling') and ($3::boolean or h.state = 'ended')`
+
+const freeStatement = `
+with freed as (
+  update jobs j set status = 'waiting', waiting_reason = 'its agent reconnected and had not received it', ${letGo}
+  where j.agent_id = $1 and j.epoch < $2 and j.status in ('assigned', 'running', 'canceling') and j.status = 'assigned'
+  returning j.*
+)
+select ${executionColumns('f', 'r')} from freed f left join code_execution_results r on false`
+
+const loseStatement = `
+with lost as materialized (
+  select id, fence, not $3::boolean or started_at is not null as may_have_started,
+    case when $3::boolean then 'its agent reconnected and holds it no more'
+      else 'its agent was started anew or its host was, and what ran there is gone' end as error
+  from jobs where agent_id = $1 and epoch < $2 and status in ('assigned', 'running', 'canceling')
+  order by id for no key update
+), ended as (${endLost('lost', '$4', '$5')}), result as (${insertResultsOf('ended')})
+select ${executionColumns('e', 'r')} from ended e left join result r on r.id = e.id`
+
+const verdictStatement = `
+select h.id, h.fence, j.status, s.stdout, s.stderr
+from json_array_elements($3::text::json) with ordinality one(value, n)
+cross join lateral (select (one.value->>'id')::uuid as id, (one.value->>'fence')::bigint as fence) h
+left join jobs j on j.id = h.id and j.fence = h.fence and j.agent_id = $1 and j.epoch = $2
+  and j.status in ('assigned', 'running', 'canceling')
+cross join lateral (${storedBytes('h.id', 'h.fence')}) s
+order by one.n`

@@ -1,5 +1,6 @@
 import type { AgentReport } from '@errand/shared'
 import type { Database } from './database.ts'
+import { storableJson, storableText } from './storable-text.ts'
 
 export interface Session {
   /** Rises with every connect of this agent; older ones can claim and tell nothing any more. */
@@ -13,18 +14,63 @@ export interface Session {
   serverTimeMs: number
 }
 
-export function openSession(
+/** The newest session of an agent, with a lease. */
+export async function openSession(
   db: Database,
   given: { agentId: string; bootId: string; spoolId: string; report: AgentReport; leaseMs: number },
 ): Promise<Session | 'unknown' | 'revoked'> {
-  throw new Error(`to come ${String(db)} ${given.agentId}`)
+  const { agentId, bootId, spoolId, report, leaseMs } = given
+  const [row] = await db.query<Session & { revoked: boolean }>(openStatement, [
+    agentId,
+    storableText(bootId),
+    storableText(spoolId),
+    JSON.stringify(storableJson(report)),
+    leaseMs,
+  ])
+  if (row === undefined) return 'unknown'
+  const { revoked, ...session } = row
+  return revoked ? 'revoked' : session
 }
 
-/** The database's clock in Unix milliseconds for each agent whose lease was renewed; those with a newer epoch or revoked are not in it. */
-export function renewLeases(
+/**
+ * `certain` stays false until `reconcile` has settled what was held: were it judged by the newest ids alone, a
+ * connection that broke in between would make the next one look certain.
+ */
+const openStatement = `
+with known as materialized (select * from agents where id = $1 for no key update),
+opened as (
+  update agents a set epoch = a.epoch + 1, boot_id = $2, spool_id = $3, report = $4::text::jsonb, last_seen_at = now(),
+    certain = a.certain and coalesce(a.boot_id = $2 and a.spool_id = $3, true),
+    lease_until = clock_timestamp() + $5::float8 * interval '1 millisecond'
+  from known where a.id = known.id and a.revoked_at is null returning a.*
+)
+select k.name, coalesce(o.epoch, 0) as epoch, coalesce(o.certain, false) as certain, k.labels, k.draining,
+  k.revoked_at is not null as revoked, floor(extract(epoch from clock_timestamp()) * 1000)::float8 as "serverTimeMs"
+from known k left join opened o on o.id = k.id`
+
+/**
+ * The database's clock in Unix milliseconds, for each agent whose lease was renewed; one that has a newer session or
+ * was revoked is not among them.
+ */
+export async function renewLeases(
   db: Database,
   sessions: readonly { agentId: string; epoch: number }[],
   leaseMs: number,
 ): Promise<Map<string, number>> {
-  throw new Error(`to come ${String(db)} ${sessions.length} ${leaseMs}`)
+  const rows = await db.query<{ id: string; time: number }>(renewStatement, [
+    JSON.stringify(sessions),
+    leaseMs,
+  ])
+  return new Map(rows.map(({ id, time }) => [id, time]))
 }
+
+const renewStatement = `
+with input as (select * from json_to_recordset($1::text::json) as i("agentId" uuid, epoch bigint)),
+alive as materialized (
+  select a.id from input i join agents a on a.id = i."agentId" and a.epoch = i.epoch and a.revoked_at is null
+  order by a.id for no key update of a
+)
+update agents a set last_seen_at = now(),
+  lease_until = greatest(a.lease_until, clock_timestamp() + $2::float8 * interval '1 millisecond')
+from alive where a.id = alive.id
+returning a.id, floor(extract(epoch from clock_timestamp()) * 1000)::float8 as time`

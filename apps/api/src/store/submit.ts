@@ -1,6 +1,8 @@
 import type { AppliedLimits, ExecutorType, LimitName, RuntimeName, Submission } from '@errand/shared'
+import { createBatcher } from './batch.ts'
 import type { Database } from './database.ts'
 import type { ExecutionRow } from './execution-row.ts'
+import { readExecutions } from './read-execution.ts'
 
 /** A validated submission, ready to be stored. */
 export interface NewExecution {
@@ -25,8 +27,187 @@ export type Submitted =
   /** The key was used before with another body. */
   | { kind: 'conflict' }
 
+/** Resolves only after commit (promise 1). May be repeated with the same item when its outcome is unknown. */
 export type Submit = (item: NewExecution) => Promise<Submitted>
 
-export function createSubmit(db: Database): Submit {
-  throw new Error(`to come ${String(db)}`)
+interface Encoded {
+  item: NewExecution
+  request: string
 }
+
+export function createSubmit(db: Database): Submit {
+  const submit = createBatcher<Encoded, Submitted>({
+    run: (items) => submitAll(db, items),
+    weigh: ({ request }) => request.length,
+  })
+  return (item) => submit({ item, request: JSON.stringify(item.submission) })
+}
+
+async function submitAll(db: Database, items: readonly Encoded[]): Promise<Submitted[]> {
+  const stored = await db.query<{ n: number; created_at: Date; expires_at: Date | null }>(submitStatement, [
+    JSON.stringify(items.map(toRow)),
+  ])
+  const submitted = new Map<number, Submitted>(
+    stored.map(({ n, ...stamps }) => [n, { kind: 'stored', job: waitingRow(items[n]!.item, stamps) }]),
+  )
+  // What was there before: seldom, so that it may cost two statements more.
+  const others = items.map(({ item }) => item).filter((_item, n) => !submitted.has(n))
+  if (others.length > 0) {
+    const known = await findSubmitted(db, others)
+    for (const [n, { item }] of items.entries()) if (!submitted.has(n)) submitted.set(n, known.get(item)!)
+  }
+  return items.map((_item, n) => submitted.get(n)!)
+}
+
+function toRow({ item, request }: Encoded, n: number): Record<string, unknown> {
+  const { submission } = item
+  return {
+    n,
+    id: item.id,
+    project: item.project,
+    key_id: item.keyId,
+    idempotency_key: item.idempotency?.key,
+    body_sha256: item.idempotency?.sha256,
+    queue_id: item.queueId,
+    executor_id: item.executor.executor_id,
+    executor_name: item.executor.name,
+    executor_type: item.executor.executor_type,
+    config_id: item.executor.config_id,
+    runtime: item.runtime,
+    priority: submission.priority,
+    max_attempts: submission.retry.max_attempts,
+    expires_in_sec: submission.expires_in_sec,
+    limits: item.limits,
+    required_limits: item.requiredLimits,
+    labels: submission.labels,
+    request,
+  }
+}
+
+/**
+ * An idempotency key is won by inserting it; who loses (also to one that has not committed yet: the insert waits)
+ * stores nothing. The request is JSON text inside JSON text, so NUL in code comes as the six characters of its escape.
+ */
+const submitStatement = `
+with input as (
+  select * from json_to_recordset($1::text::json) as i(n int, id uuid, project text, key_id uuid, idempotency_key text,
+    body_sha256 text, queue_id int, executor_id uuid, executor_name text, executor_type text, config_id uuid, runtime text,
+    priority int, max_attempts int, expires_in_sec float8, limits jsonb, required_limits jsonb, labels jsonb, request text)
+), won as (
+  insert into idempotency_keys (key_id, key, body_sha256, job_id)
+  select distinct on (key_id, idempotency_key) key_id, idempotency_key, body_sha256, id
+  from input where idempotency_key is not null order by key_id, idempotency_key, n
+  on conflict do nothing returning job_id
+), stored as (
+  insert into jobs (id, type, status, project, key_id, queue_id, executor_id, executor_name, executor_type, config_id,
+    runtime, priority, max_attempts, expires_at, limits, required_limits, labels, created_at)
+  select id, 'code.execute', 'waiting', project, key_id, queue_id, executor_id, executor_name, executor_type, config_id,
+    runtime, priority, max_attempts, now() + expires_in_sec * interval '1 second', limits, required_limits, labels,
+    date_trunc('milliseconds', now())
+  from input where idempotency_key is null or id in (select job_id from won)
+  on conflict (id) do nothing returning id, created_at, expires_at
+), requests as (
+  insert into execution_requests (id, body, bytes, sha256)
+  select i.id, r.body, length(r.body), encode(sha256(r.body), 'hex')
+  from stored join input i using (id) cross join lateral (select convert_to(i.request, 'UTF8') as body) r
+)
+select i.n, s.created_at, s.expires_at from stored s join input i using (id)`
+
+async function findSubmitted(
+  db: Database,
+  items: readonly NewExecution[],
+): Promise<Map<NewExecution, Submitted>> {
+  const keys = await db.query<{ key_id: string; key: string; body_sha256: string; job_id: string }>(
+    `select k.key_id, k.key, k.body_sha256, k.job_id
+     from json_to_recordset($1::text::json) as i(key_id uuid, key text)
+     join idempotency_keys k on k.key_id = i.key_id and k.key = i.key`,
+    [
+      JSON.stringify(
+        items.flatMap(({ keyId, idempotency }) =>
+          idempotency ? [{ key_id: keyId, key: idempotency.key }] : [],
+        ),
+      ),
+    ],
+  )
+  const rows = new Map(
+    (
+      await readExecutions(
+        db,
+        items.map(({ id }) => id),
+      )
+    ).map((row) => [row.id, row]),
+  )
+  return new Map(items.map((item) => [item, whatIsThere(item)]))
+
+  function whatIsThere(item: NewExecution): Submitted {
+    const known = keys.find((one) => one.key_id === item.keyId && one.key === item.idempotency?.key)
+    if (known !== undefined && known.body_sha256 !== item.idempotency?.sha256) return { kind: 'conflict' }
+    if (known !== undefined && known.job_id !== item.id) return { kind: 'repeated', id: known.job_id }
+    const job = rows.get(item.id)
+    if (job === undefined) throw new Error(`execution ${item.id} was neither stored nor there before`)
+    return { kind: 'stored', job }
+  }
+}
+
+function waitingRow(
+  item: NewExecution,
+  stamps: Pick<ExecutionRow, 'created_at' | 'expires_at'>,
+): ExecutionRow {
+  const { submission, executor } = item
+  return {
+    ...nothingYet,
+    ...stamps,
+    id: item.id,
+    project: item.project,
+    key_id: item.keyId,
+    queue_id: item.queueId,
+    executor_id: executor.executor_id,
+    executor_name: executor.name,
+    executor_type: executor.executor_type,
+    config_id: executor.config_id,
+    runtime: item.runtime,
+    priority: submission.priority,
+    max_attempts: submission.retry.max_attempts,
+    limits: item.limits,
+    required_limits: item.requiredLimits,
+    labels: submission.labels,
+  }
+}
+
+const nothingYet = {
+  type: 'code.execute',
+  status: 'waiting',
+  outcome: null,
+  attempt: 0,
+  fence: 0,
+  agent_id: null,
+  epoch: null,
+  locked_by: null,
+  waiting_reason: null,
+  cancel_requested_at: null,
+  not_before: null,
+  assigned_at: null,
+  started_at: null,
+  ended_at: null,
+  error: null,
+  runtime_id: null,
+  exit_code: null,
+  phase: null,
+  signal: null,
+  out_of_memory: false,
+  hostname: null,
+  container_id: null,
+  start_time_ms: null,
+  end_time_ms: null,
+  duration_sec: null,
+  stdout: null,
+  stderr: null,
+  stdout_bytes: 0,
+  stderr_bytes: 0,
+  stdout_truncated: false,
+  stderr_truncated: false,
+  usage: null,
+  isolation: null,
+  timings: null,
+  compile: null,
+} as const satisfies Partial<ExecutionRow>

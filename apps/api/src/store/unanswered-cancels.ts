@@ -5,5 +5,10 @@ export function unansweredCancels(
   db: Database,
   given: { olderThanMs: number },
 ): Promise<{ id: string; fence: number; agentId: string }[]> {
-  throw new Error(`to come ${String(db)} ${given.olderThanMs}`)
+  return db.query(
+    `select id, fence, agent_id as "agentId" from jobs
+     where status in ('assigned', 'running', 'canceling') and status = 'canceling'
+       and cancel_requested_at < now() - $1::float8 * interval '1 millisecond'`,
+    [given.olderThanMs],
+  )
 }

@@ -22,7 +22,7 @@ describe('the policy of the local agent', () => {
     const executors = [
       local({ work_dir: '/srv/work', sandbox: 'none' }),
       local({ code_executor_path: '/opt/python', work_dir: '/srv/work' }),
-      docker({ image: 'python:3.13', code_executor_path: '/in/the/image' }),
+      docker({ image: 'python:3.13', code_executor_path: '/opt/python' }),
       ssh({ private_key: '~/.ssh/id_rsa' }),
       ssh({ private_key: '/keys/one' }),
     ]

@@ -20,8 +20,7 @@ export function localAgentPolicy(
     allow_unsandboxed: localhost.some((one) => one.sandbox === 'none'),
     shares_api_user: sharesApiUser && !root,
     work_dirs: given(localhost.map((one) => one.work_dir)),
-    // Only here is it a path of the agent's host; in a container or on a target it is theirs.
-    code_executor_paths: given(localhost.map((one) => one.code_executor_path)),
+    code_executor_paths: given(all.map((one) => one.code_executor_path)),
     private_key_paths: given(ssh.map((one) => one.private_key)).filter((one) => /^(~\/|\/)/.test(one)),
     images: given(docker.map((one) => one.image)),
   })

@@ -1,0 +1,193 @@
+import { existsSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { createHash } from 'node:crypto'
+import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { assignment, startAgent } from './testing/agent-under-test.ts'
+import { ScriptedApi } from './testing/scripted-api.ts'
+
+let api: ScriptedApi
+beforeEach(async () => {
+  api = new ScriptedApi()
+  await api.listen()
+})
+afterEach(() => api.close())
+
+const hello = [{ stdout: 'hello\n' }, { exit: 0 }]
+
+describe('a connect', () => {
+  it('says hello, then the inventory, and grants credits only after it is reconciled', async () => {
+    await using _agent = startAgent(api)
+    let before: string[] = []
+    api.interfere = (message, _, socket) => {
+      if (message.type !== 'inventory') return false
+      setTimeout(() => {
+        before = api.messages.map((one) => one.type)
+        api.say({ type: 'reconciled', jobs: [] }, socket)
+      }, 50)
+      return true
+    }
+    await api.until(() => api.credits > 0)
+    expect(before).toEqual(['hello', 'inventory'])
+    expect(api.messages.map((one) => one.type)).toEqual(['hello', 'inventory', 'credits'])
+    expect(api.credits).toBe(2)
+  })
+
+  it('ends with an error that says so when the API refuses the agent', async () => {
+    await using agent = startAgent(api)
+    await api.until(() => api.credits > 0)
+    api.socket?.close(4003, 'revoked')
+    expect(await agent.ended).toMatchObject({ name: 'Refused', message: expect.stringContaining('revoked') })
+  })
+
+  it('signs nothing for another server than the one it enrolled with', async () => {
+    await using _agent = startAgent(api)
+    await api.until(() => api.sessions === 1)
+    api.serverId = '00000000-0000-4000-8000-000000000000'
+    api.socket?.terminate()
+    await api.until(() => api.closes.includes(1008))
+    expect(api.of('hello')).toHaveLength(1)
+  })
+})
+
+describe('an execution', () => {
+  it('is run and delivered, short ones in one frame', async () => {
+    await using _agent = startAgent(api)
+    await api.until(() => api.credits > 0)
+    const job = api.assign(assignment([{ stdout: 'hello\n' }, { stderr: 'oh\n' }, { exit: 3 }]))
+    const result = await api.result(job)
+    expect(result).toMatchObject({ outcome: 'failed', exit_code: 3, text: 'hello\n', phase: 'run', hostname: 'host' })
+    expect(result.stderr).toMatchObject({ bytes: 3, stored: 3, truncated: false })
+    expect(result.start_time_ms).toBeGreaterThan(Date.now() - 60_000)
+    expect(api.of('output')).toHaveLength(0)
+    expect(api.of('started')).toHaveLength(0)
+  })
+
+  it('is said to be running when it takes longer', async () => {
+    await using _agent = startAgent(api, { time: { runningAfterMs: 10 } })
+    await api.until(() => api.credits > 0)
+    const job = api.assign(assignment([{ sleep_ms: 60_000 }]))
+    await api.until(() => api.of('started')[0]?.id === job.id)
+    api.say({ type: 'cancel', id: job.id, fence: job.fence })
+    expect(await api.result(job)).toMatchObject({ outcome: 'canceled', signal: 'SIGKILL', exit_code: null })
+  })
+
+  it('frees its slot for another', async () => {
+    await using _agent = startAgent(api, { slots: 1 })
+    for (let run = 0; run < 5; run++) {
+      await api.until(() => api.credits === 1)
+      await api.result(api.assign(assignment(hello)))
+    }
+    await api.until(() => api.credits === 1)
+  })
+
+  it('ends at its time limit', async () => {
+    await using _agent = startAgent(api)
+    await api.until(() => api.credits > 0)
+    const job = api.assign(
+      assignment([{ stdout: 'so far' }, { sleep_ms: 60_000 }], {
+        limits: { timeout_sec: 0.05, output_limit_kb: 1 },
+      }),
+    )
+    expect(await api.result(job)).toMatchObject({ outcome: 'timed_out', text: 'so far' })
+  })
+
+  it('is handed back when every slot is taken', async () => {
+    await using _agent = startAgent(api, { slots: 1 })
+    await api.until(() => api.credits > 0)
+    api.assign(assignment([{ sleep_ms: 60_000 }]))
+    const job = api.assign(assignment(hello))
+    const back = await api.until(() => api.of('return')[0])
+    expect(back).toMatchObject({ id: job.id, fence: job.fence, reason: expect.stringContaining('slot') })
+  })
+
+  it('is rejected in words when the policy does not allow it', async () => {
+    await using _agent = startAgent(api, { policy: { max_timeout_sec: 5 } })
+    await api.until(() => api.credits > 0)
+    const job = api.assign(assignment(hello))
+    expect(await api.result(job)).toMatchObject({
+      outcome: 'rejected',
+      error: expect.stringContaining('timeout_sec 30 is above the 5'),
+      start_time_ms: null,
+    })
+  })
+
+  it('is our failure when the backend fails', async () => {
+    await using _agent = startAgent(api)
+    await api.until(() => api.credits > 0)
+    const job = api.assign(assignment([{ stdout: 'x' }, { fail: 'no more processes' }]))
+    expect(await api.result(job)).toMatchObject({ outcome: 'infra_error', error: 'no more processes', text: 'x' })
+  })
+
+  it('is started once for each claim, however often that is sent', async () => {
+    await using agent = startAgent(api)
+    const file = join(agent.agentDir, 'starts')
+    await api.until(() => api.credits > 0)
+    const job = assignment([{ mark: file }, { exit: 0 }])
+    api.assign(job)
+    api.assign(job)
+    await api.result(job)
+    api.assign(job)
+    const after = api.assign(assignment(hello))
+    await api.result(after)
+    expect(readFileSync(file, 'utf8')).toBe(`${job.id} ${job.fence}\n`)
+    expect(api.of('finish').filter((one) => one.id === job.id)).toHaveLength(1)
+  })
+
+  it('starts again under a newer claim', async () => {
+    await using agent = startAgent(api)
+    const file = join(agent.agentDir, 'starts')
+    await api.until(() => api.credits > 0)
+    const job = assignment([{ mark: file }, { exit: 0 }])
+    await api.result(api.assign(job))
+    await api.result(api.assign({ ...job, fence: job.fence + 1 }))
+    expect(readFileSync(file, 'utf8').trim().split('\n')).toHaveLength(2)
+  })
+
+  it('can be canceled before it starts', async () => {
+    await using agent = startAgent(api)
+    const file = join(agent.agentDir, 'starts')
+    await api.until(() => api.credits > 0)
+    const job = api.assign(assignment([{ mark: file }], { script: { prepare_ms: 60_000 } }))
+    api.say({ type: 'cancel', id: job.id, fence: job.fence })
+    expect(await api.result(job)).toMatchObject({ outcome: 'canceled', start_time_ms: null })
+    expect(existsSync(file)).toBe(false)
+  })
+})
+
+describe('a large input', () => {
+  const large = (): { job: ReturnType<typeof assignment>; bytes: Buffer } => {
+    const { request, ...job } = assignment([{ stdout: 'large' }, { exit: 0 }])
+    const bytes = Buffer.from(JSON.stringify(request))
+    const sha256 = createHash('sha256').update(bytes).digest('hex')
+    return { job: { ...job, input: { token: 'secret', bytes: bytes.length, sha256 } }, bytes }
+  }
+
+  it('is fetched with its token', async () => {
+    await using _agent = startAgent(api)
+    await api.until(() => api.credits > 0)
+    const { job, bytes } = large()
+    api.inputs.set(`${job.id} Bearer secret`, bytes)
+    api.assign(job)
+    expect(await api.result(job)).toMatchObject({ outcome: 'succeeded', text: 'large' })
+  })
+
+  it('is fetched again when it came damaged', async () => {
+    await using _agent = startAgent(api, { time: { retryMinMs: 10 } })
+    await api.until(() => api.credits > 0)
+    const { job, bytes } = large()
+    api.inputs.set(`${job.id} Bearer secret`, bytes.subarray(1))
+    api.assign(job)
+    await api.until(() => api.inputRequests >= 2)
+    api.inputs.set(`${job.id} Bearer secret`, bytes)
+    expect(await api.result(job)).toMatchObject({ outcome: 'succeeded', text: 'large' })
+  })
+
+  it('that the API refuses hands the job back', async () => {
+    await using _agent = startAgent(api)
+    await api.until(() => api.credits > 0)
+    const { job } = large()
+    api.assign(job)
+    expect(await api.until(() => api.of('return')[0])).toMatchObject({ id: job.id, reason: expect.stringContaining('401') })
+    await api.until(() => api.credits === 2)
+  })
+})

@@ -1,0 +1,83 @@
+import { appendFileSync } from 'node:fs'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { z } from 'zod'
+import { Rejected } from '../backend.ts'
+import type { Backend, Run, RunEnd } from '../backend.ts'
+
+/** One thing that the fake program does. */
+const step = z.union([
+  z.strictObject({ stdout: z.string(), times: z.int().min(1).default(1) }),
+  z.strictObject({ stderr: z.string(), times: z.int().min(1).default(1) }),
+  z.strictObject({ sleep_ms: z.number() }),
+  /** Appends `<execution id> <fence>` to a file: counts starts. */
+  z.strictObject({ mark: z.string() }),
+  z.strictObject({ exit: z.int() }),
+  z.strictObject({ signal: z.string() }),
+  /** Fails as a backend of its own fault would. */
+  z.strictObject({ fail: z.string() }),
+])
+type Step = z.infer<typeof step>
+
+/** What `code` holds: `{"prepare_ms": 10, "steps": [{"stdout": "hello\n"}, {"sleep_ms": 50}, {"exit": 0}]}`. */
+const script = z.strictObject({ prepare_ms: z.number().default(0), reject: z.string().optional(), steps: z.array(step) })
+
+/** Runs nothing: does what the job's `code` says, under limits and signals like any backend. For system tests. */
+export function createFake(): Backend {
+  return {
+    type: 'localhost',
+    probe: () => Promise.resolve({ available: true, isolation: null, missing: [] }),
+    runtimes: () => Promise.resolve({ python: '3.0.0' }),
+    recover: () => Promise.resolve(),
+    run: runScript,
+    close: () => Promise.resolve(),
+  }
+}
+
+async function runScript(run: Run): Promise<RunEnd> {
+  const { prepare_ms, reject, steps } = script.parse(JSON.parse(run.submission.code ?? ''))
+  if (reject !== undefined) throw new Rejected(reject)
+  await pause(prepare_ms, run.signal)
+  run.starting('run', run.assignment.limits.timeout_sec * 1000)
+  let end: Pick<RunEnd, 'exit_code' | 'signal'> = { exit_code: 0, signal: null }
+  for (const one of steps) {
+    if ('sleep_ms' in one) await pause(one.sleep_ms, run.signal)
+    // Room for others, as between the reads of a pipe.
+    else await new Promise(setImmediate)
+    if (run.signal.aborted) break
+    const ended = perform(run, one)
+    if (ended) {
+      end = ended
+      break
+    }
+  }
+  if (run.signal.aborted) end = { exit_code: null, signal: 'SIGKILL' }
+  run.exited()
+  return {
+    ...end,
+    phase: 'run',
+    killed_for: null,
+    out_of_memory: false,
+    error: null,
+    runtime_id: 'python3.0.0',
+    container_id: null,
+    usage: null,
+    isolation: null,
+    compile: null,
+  }
+}
+
+/** How the program ended by this step; undefined when it goes on. */
+function perform(run: Run, one: Step): Pick<RunEnd, 'exit_code' | 'signal'> | undefined {
+  if ('stdout' in one) run.output('stdout', Buffer.from(one.stdout.repeat(one.times)))
+  if ('stderr' in one) run.output('stderr', Buffer.from(one.stderr.repeat(one.times)))
+  if ('mark' in one) appendFileSync(one.mark, `${run.assignment.id} ${run.assignment.fence}\n`)
+  if ('fail' in one) throw new Error(one.fail)
+  if ('exit' in one) return { exit_code: one.exit, signal: null }
+  if ('signal' in one) return { exit_code: null, signal: one.signal }
+  return undefined
+}
+
+/** Ends early when the run is to end. */
+async function pause(ms: number, signal: AbortSignal): Promise<void> {
+  await sleep(ms, undefined, { signal }).catch(() => {})
+}

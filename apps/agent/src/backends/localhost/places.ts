@@ -1,0 +1,52 @@
+import { createHash } from 'node:crypto'
+import { mkdirSync, readdirSync } from 'node:fs'
+import { join } from 'node:path'
+import { makeSandboxEtc } from './sandbox.ts'
+import { removeTree } from './work-dir.ts'
+
+/** Where this backend keeps what. */
+export interface Places {
+  /** Tells this agent directory's executions from others' in a shared `work_dir`, also after a crash. */
+  readonly mark: string
+  /** Only the agent's own. */
+  readonly private: string
+  /** Executions' directories, unless their executor names another root. */
+  readonly work: string
+  /** The /etc of sandboxes. */
+  readonly etc: string
+}
+
+/** @param asRoot then user code runs under uids that can't reach anything below the agent's directory */
+export function placesOf(agentDir: string, asRoot: boolean): Places {
+  const mark = createHash('sha256').update(agentDir).digest('hex').slice(0, 16)
+  const own = join(agentDir, 'localhost')
+  const reachable = asRoot ? join('/var/lib/errand/localhost', mark) : own
+  return { mark, private: own, work: join(reachable, 'work'), etc: join(reachable, 'etc') }
+}
+
+export function makePlaces({ private: own, work, etc }: Places): void {
+  mkdirSync(own, { recursive: true, mode: 0o700 })
+  mkdirSync(work, { recursive: true, mode: 0o711 })
+  makeSandboxEtc(etc)
+}
+
+/** The name of an execution's directory. */
+export function workDirName({ mark }: Places, { id, fence }: { id: string; fence: number }): string {
+  return `errand-${mark}-${id}-${fence}`
+}
+
+/** Removes the directories of executions whose agent died. */
+export async function removeLeftovers(places: Places, roots: readonly string[]): Promise<void> {
+  for (const root of [places.work, ...roots])
+    for (const name of namesIn(root))
+      if (name.startsWith(`errand-${places.mark}-`)) await removeTree(join(root, name))
+}
+
+function namesIn(folder: string): string[] {
+  try {
+    return readdirSync(folder)
+  } catch {
+    // an executor's `work_dir` that does not exist has nothing to remove
+    return []
+  }
+}

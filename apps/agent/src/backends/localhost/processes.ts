@@ -1,0 +1,87 @@
+import { readFileSync, readdirSync } from 'node:fs'
+import { setTimeout as sleep } from 'node:timers/promises'
+
+/** Says of one process whether it is meant; false for one that has gone. */
+export type Predicate = (pid: number) => boolean
+
+/** Processes with this uid as any of their four user ids. */
+export function ofUid(...uids: readonly number[]): Predicate {
+  return (pid) => {
+    const status = readProcFile(pid, 'status')
+    const ids = /^Uid:\t(\d+)\t(\d+)\t(\d+)\t(\d+)$/m.exec(status)?.slice(1) ?? []
+    return ids.some((id) => uids.includes(Number(id))) && !/^State:\t[ZX]/m.test(status)
+  }
+}
+
+/** Processes that have exactly this variable in their environment, as far as this user may read it. */
+export function markedBy(name: string, value: string): Predicate {
+  return (pid) => `\0${readProcFile(pid, 'environ')}`.includes(`\0${name}=${value}\0`) && isAlive(pid)
+}
+
+/** Not gone and no zombie (whose parent may never collect it). */
+export function isAlive(pid: number): boolean {
+  const state = readProcFile(pid, 'stat').split(') ').at(-1)?.[0]
+  return state !== undefined && state !== 'Z' && state !== 'X'
+}
+
+/**
+ * Kills every process that is meant, until there is none.
+ *
+ * With `since` only those are looked at whose pids were given out after that one: the kernel gives out pids in
+ * ascending order, so that on a busy host a handful of files is read instead of all of /proc. When no process is
+ * found and no pid was given out meanwhile, there is none: one that forks and dies while we read has left a higher pid.
+ *
+ * @param overwhelm called when killing one by one does not keep up with their forking
+ */
+export async function killAll(
+  meant: Predicate,
+  { since, overwhelm }: { since?: number; overwhelm?: () => Promise<void> } = {},
+): Promise<void> {
+  let seen = since ?? 0
+  for (let round = 1; ;) {
+    const last = lastPid()
+    const pids = since === undefined || last < seen || last - seen > 1_000 ? allPids() : between(seen, last)
+    const alive = pids.filter(meant)
+    for (const pid of alive) kill(pid)
+    if (alive.length === 0) {
+      seen = last
+      since ??= last
+      if (lastPid() === last) return
+      continue
+    }
+    if (round++ % 3 === 0) await overwhelm?.()
+    await sleep(1)
+  }
+}
+
+/** SIGKILL; a process or group that is gone, or that we may not signal, is no error. */
+export function kill(pid: number): void {
+  try {
+    process.kill(pid, 'SIGKILL')
+  } catch (error) {
+    const code = error instanceof Error && 'code' in error ? error.code : undefined
+    if (code !== 'ESRCH' && code !== 'EPERM') throw error
+  }
+}
+
+/** The pid that was given out last, to a process or a thread. */
+function lastPid(): number {
+  return Number(readFileSync('/proc/loadavg', 'latin1').trim().split(' ').at(-1))
+}
+
+function allPids(): number[] {
+  return readdirSync('/proc').map(Number).filter(Number.isInteger)
+}
+
+function between(after: number, upTo: number): number[] {
+  return Array.from({ length: upTo - after }, (_, index) => after + 1 + index)
+}
+
+function readProcFile(pid: number, name: string): string {
+  try {
+    return readFileSync(`/proc/${pid}/${name}`, 'latin1')
+  } catch {
+    // gone, or another user's
+    return ''
+  }
+}

@@ -1,0 +1,255 @@
+import {
+  type AgentMessage,
+  type AgentReport,
+  type ApiMessage,
+  type Assignment,
+  type ExecutionRecord,
+  type Problem,
+  type RunResult,
+  dockerExecutor,
+  localhostExecutor,
+  scaleTime,
+} from '@errand/shared'
+import { inject } from 'vitest'
+import { createDatabase, dropDatabase } from '../../../../infra/create-database.ts'
+import { type Parts, createApp } from '../app.ts'
+import type { AgentLink } from '../dispatch/agent-link.ts'
+import { createAssignmentOf } from '../dispatch/assignment-of.ts'
+import { createDispatch } from '../dispatch/dispatch.ts'
+import { createIngest } from '../ingest/ingest.ts'
+import { createLive } from '../live/live.ts'
+import { migrate } from '../node/migrate.ts'
+import { openPglite } from '../node/pglite.ts'
+import { openPostgres } from '../node/postgres.ts'
+import { createSecrets } from '../secrets/secrets.ts'
+import { createApiKey, createVerifyKey } from '../store/api-keys.ts'
+import { serverId } from '../store/control.ts'
+import { createEnrollmentToken, enroll } from '../store/enrollment-tokens.ts'
+import { createExecutor } from '../store/executors.ts'
+import { createFinish } from '../store/finish.ts'
+import { createQueueFor } from '../store/queues.ts'
+import { openSession } from '../store/sessions.ts'
+import { createSubmit } from '../store/submit.ts'
+
+export type TestApp = Awaited<ReturnType<typeof openTestApp>>
+
+/**
+ * The whole API on a real database, without sockets: an agent of the test's own joins the real dispatch and speaks
+ * to the real ingest. `close` it when done.
+ */
+export async function openTestApp(database: 'pglite' | 'postgres' = 'postgres') {
+  const logged: { level: string; fields: object; message: string }[] = []
+  const url = database === 'postgres' ? await createDatabase(inject('databaseUrl')) : undefined
+  const db = url
+    ? await openPostgres({ url })
+    : await openPglite({
+        dataDir: 'memory',
+        onCrash: (error) => logged.push({ level: 'error', fields: error, message: 'crash' }),
+      })
+  await migrate(db)
+  const write = (level: string) => (fields: object, message: string) =>
+    void logged.push({ level, fields, message })
+  const log = { debug: write('debug'), info: write('info'), warn: write('warn'), error: write('error') }
+  const secrets = await createSecrets(`test:${new Uint8Array(32).fill(7).toBase64()}`)
+  const time = scaleTime(0.1)
+  const live = createLive()
+  const dispatch = createDispatch({ db, log, assignmentOf: createAssignmentOf(db, secrets) })
+  const ingest = createIngest({ db, live, dispatch, log, finish: createFinish(db, time) })
+  const closing = new AbortController()
+  const parts: Parts = {
+    db,
+    submit: createSubmit(db),
+    verifyKey: createVerifyKey(db),
+    queueFor: createQueueFor(db),
+    secrets,
+    live,
+    dispatch,
+    time,
+    log,
+    version: '0.0.0-test',
+    serverId: await serverId(db),
+    publicUrl: 'http://localhost:8080',
+    ready: () => true,
+    closing: closing.signal,
+  }
+  const app = createApp(parts)
+  await createExecutor(db, secrets, {
+    name: 'local_python',
+    source: 'config',
+    settings: { executor_type: 'localhost', ...localhostExecutor.parse({}) },
+  })
+  await createExecutor(db, secrets, {
+    name: 'docker_python',
+    source: 'config',
+    settings: { executor_type: 'docker', ...dockerExecutor.parse({ image: 'python:3.13-slim' }) },
+  })
+  const keyOf = async (role: 'admin' | 'runner' | 'viewer', project: string) =>
+    (await createApiKey(db, { name: `${role} of ${project}`, role, project })).key
+  const keys = {
+    admin: await keyOf('admin', 'default'),
+    runner: await keyOf('runner', 'default'),
+    viewer: await keyOf('viewer', 'default'),
+    stranger: await keyOf('runner', 'elsewhere'),
+  }
+
+  return { app, parts, logged, keys, closing, request, submit, connectAgent, close }
+
+  /** As the admin, unless another key or none is given. A body that is no string is sent as JSON. */
+  async function request(
+    method: string,
+    path: string,
+    given: {
+      key?: string | null
+      headers?: Record<string, string>
+      body?: unknown
+      signal?: AbortSignal
+    } = {},
+  ): Promise<Response> {
+    const { key = keys.admin, headers = {}, body, signal } = given
+    const raw = typeof body === 'string' || body instanceof Uint8Array
+    return await app.request(path, {
+      method,
+      headers: {
+        ...(key !== null && { authorization: `Bearer ${key}` }),
+        ...(body !== undefined && { 'content-type': 'application/json' }),
+        ...headers,
+      },
+      ...(body !== undefined && { body: raw ? (body as string) : JSON.stringify(body) }),
+      ...(signal && { signal }),
+    })
+  }
+
+  async function submit(body: object = {}, headers: Record<string, string> = {}): Promise<ExecutionRecord> {
+    const answer = await request('POST', '/executions', {
+      body: { executor: 'local_python', code: 'pass', ...body },
+      headers,
+    })
+    if (!answer.ok) throw new Error(await answer.text())
+    return (await answer.json()) as ExecutionRecord
+  }
+
+  /** An agent with as many free slots as the test grants it. What it is sent waits in `assigned` and `sent`. */
+  async function connectAgent(slots: number, name = `agent-${crypto.randomUUID().slice(0, 8)}`) {
+    const { token } = await createEnrollmentToken(db, { labels: {}, expiresInSec: 60 })
+    const publicKey = crypto.getRandomValues(new Uint8Array(32)).toBase64()
+    const enrolled = await enroll(db, { token, name, publicKey })
+    if (typeof enrolled === 'string') throw new Error(enrolled)
+    const { agentId } = enrolled
+    const session = await openSession(db, {
+      agentId,
+      bootId: 'boot',
+      spoolId: 'spool',
+      report,
+      leaseMs: 60_000,
+    })
+    if (typeof session === 'string') throw new Error(session)
+    const sent: ApiMessage[] = []
+    const assigned: Assignment[] = []
+    const link: AgentLink = {
+      agentId,
+      epoch: session.epoch,
+      labels: session.labels,
+      report,
+      send(message) {
+        sent.push(message)
+        if (message.type === 'assign') assigned.push(message.job)
+      },
+      close: () => dispatch.leave(link),
+    }
+    dispatch.join(link, false)
+    dispatch.grant(link, { run: slots, ssh: 0, maintenance: 0 })
+    await dispatch.poll()
+    return { agentId, name, sent, assigned, start, write, finish, leave: () => dispatch.leave(link) }
+
+    function start({ id, fence }: Assignment): Promise<void> {
+      return ingest.started(link, { type: 'started', id, fence })
+    }
+
+    function write(
+      { id, fence }: Assignment,
+      stream: 'stdout' | 'stderr',
+      offset: number,
+      bytes: Uint8Array,
+    ): Promise<void> {
+      return ingest.output(link, { type: 'output', id, fence, stream, offset }, bytes)
+    }
+
+    /** Ends a run. `stdout` is all it wrote; the part from `sent` on rides in the message. */
+    async function finish(
+      { id, fence }: Assignment,
+      given: { stdout?: Uint8Array; sent?: number; result?: Partial<RunResult> } = {},
+    ): Promise<void> {
+      const stdout = given.stdout ?? new Uint8Array(0)
+      const inline = stdout.subarray(given.sent ?? 0)
+      const message: Extract<AgentMessage, { type: 'finish' }> = {
+        type: 'finish',
+        id,
+        fence,
+        inline: { stdout: inline.length, stderr: 0 },
+        result: {
+          ...succeeded,
+          stdout: await totals(stdout),
+          stderr: await totals(new Uint8Array(0)),
+          ...given.result,
+        },
+      }
+      await ingest.finish(link, message, inline)
+      const answered = sent.findLast((one) => one.type === 'finished')
+      if (answered?.verdict !== 'stored') throw new Error(`finish: ${JSON.stringify(answered)}`)
+    }
+  }
+
+  async function close(): Promise<void> {
+    closing.abort()
+    await db.close()
+    if (url) await dropDatabase(url)
+  }
+}
+
+export async function problemOf(answer: Response): Promise<Problem> {
+  return (await answer.json()) as Problem
+}
+
+async function totals(bytes: Uint8Array) {
+  const sha256 = new Uint8Array(await crypto.subtle.digest('SHA-256', Uint8Array.from(bytes))).toHex()
+  return { bytes: bytes.length, stored: bytes.length, truncated: false, sha256 }
+}
+
+const isolation = {
+  sandbox: 'none',
+  own_uid: false,
+  mount_namespace: false,
+  pid_namespace: false,
+  network: 'host',
+  cgroup: false,
+  seccomp: false,
+} as const
+
+const report: AgentReport = {
+  hostname: 'test-host',
+  version: '0.0.0-test',
+  platform: 'linux x64',
+  backends: { localhost: { available: true, isolation, missing: [] } },
+  runtimes: { python: '3.11.2' },
+  slots: { run: 4, ssh: 0, maintenance: 0 },
+}
+
+const succeeded: Omit<RunResult, 'stdout' | 'stderr'> = {
+  outcome: 'succeeded',
+  phase: 'run',
+  exit_code: 0,
+  signal: null,
+  out_of_memory: false,
+  error: null,
+  runtime_id: 'python3.11.2',
+  hostname: 'test-host',
+  container_id: null,
+  start_time_ms: null,
+  end_time_ms: null,
+  duration_sec: 0.01,
+  prepare_ms: 1,
+  run_ms: 10,
+  usage: null,
+  isolation,
+  compile: null,
+}

@@ -1,0 +1,64 @@
+import type { TimeConstants } from '@errand/shared'
+import type { Database } from './database.ts'
+import { endLost, endsAs, insertResultsOf } from './end-without-result.ts'
+import { executionColumns, liveColumns } from './execution-columns.ts'
+import type { ExecutionRow } from './execution-row.ts'
+
+/** At most this many in one beat: no long transaction. The rest comes with the next. */
+const atOnce = 1_000
+
+/** Ends the jobs of agents whose lease has run out, and those whose agent does not answer a cancel. */
+export function expireLeases(
+  tx: Database,
+  time: Pick<TimeConstants, 'retryMinMs' | 'retryMaxMs' | 'lostAfterMs'>,
+): Promise<ExecutionRow[]> {
+  return tx.query(leasesStatement, [time.retryMinMs, time.retryMaxMs, time.lostAfterMs])
+}
+
+/** An agent whose session is being worked on at this moment is left to the next beat: it may be renewing. */
+const leasesStatement = `
+with expired as materialized (
+  select a.id, case when a.revoked_at is null then 'its agent did not renew its lease' else 'its agent was revoked' end as error
+  from agents a where a.lease_until < clock_timestamp()
+    and exists (select from jobs j where j.agent_id = a.id and j.status in ('assigned', 'running', 'canceling'))
+  for no key update skip locked
+), lost as materialized (
+  select j.id, j.fence, true as may_have_started, coalesce(x.error, 'its agent did not answer the cancel') as error
+  from jobs j left join expired x on x.id = j.agent_id
+  where j.status in ('assigned', 'running', 'canceling') and (x.id is not null
+    or (j.status = 'canceling' and j.cancel_requested_at < now() - $3::float8 * interval '1 millisecond'))
+  order by j.id limit ${atOnce} for no key update of j
+), ended as (${endLost('lost', '$1', '$2')}), result as (${insertResultsOf('ended')})
+select ${executionColumns('e', 'r')} from ended e left join result r on r.id = e.id`
+
+/** Refuses what has waited for an agent for longer than its caller wanted. */
+export function expireWaiting(tx: Database): Promise<ExecutionRow[]> {
+  return tx.query(waitingStatement)
+}
+
+const waitingStatement = `
+with due as materialized (
+  select id from jobs where status in ('waiting', 'locked', 'retrying') and expires_at is not null
+    and status in ('waiting', 'locked') and expires_at <= now()
+  order by expires_at limit ${atOnce} for no key update skip locked
+), ended as (
+  update jobs j set ${endsAs(
+    'rejected',
+    `'waited longer than expires_in_sec' || coalesce('; last: ' || j.waiting_reason, '')`,
+  )}
+  from due where j.id = due.id and j.status in ('waiting', 'locked') returning j.*
+), result as (${insertResultsOf('ended')})
+select ${executionColumns('e', 'r')} from ended e left join result r on r.id = e.id`
+
+/** Makes retries claimable whose delay is over. How long they may wait for an agent counts anew. */
+export function wakeRetries(tx: Database): Promise<ExecutionRow[]> {
+  return tx.query(retriesStatement)
+}
+
+const retriesStatement = `
+with due as materialized (
+  select id from jobs where status = 'retrying' and not_before <= now()
+  order by not_before limit ${atOnce} for no key update skip locked
+)
+update jobs j set status = 'waiting', not_before = null, expires_at = now() + (j.expires_at - j.created_at)
+from due where j.id = due.id and j.status = 'retrying' returning ${liveColumns('j')}`

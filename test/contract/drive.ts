@@ -1,0 +1,96 @@
+import { submission as submissionSchema } from '@errand/shared'
+import type { Assignment, Outcome, Stream, StreamTotals, SubmissionBody } from '@errand/shared'
+import type { Backend, RunEnd, StopReason } from '../../apps/agent/src/backends/backend.ts'
+import { Ending } from '../../apps/agent/src/runner/ending.ts'
+import { Output } from '../../apps/agent/src/runner/output.ts'
+import { outcomeOf } from '../../apps/agent/src/runner/result.ts'
+
+export interface Driven {
+  outcome: Outcome
+  end: RunEnd
+  stdout: Buffer
+  stderr: Buffer
+  totals: Record<Stream, StreamTotals>
+}
+
+export interface Driving {
+  backend: Backend
+  /** The executor's settings, as validated. */
+  settings: Record<string, unknown>
+  submission: Omit<SubmissionBody, 'executor'>
+  slot?: number
+  requiredLimits?: string[]
+  /** Sees each stream's bytes as they are spooled; `stop` ends the run as the runner would. */
+  watch?: (stream: Stream, text: string, stop: (reason: StopReason) => void) => void
+  /** Called in place of spooling `starting`. */
+  starting?: () => void
+}
+
+let fence = 0
+
+/** Runs one submission on a backend with the runner's own parts around it: time limit, output cap, outcome. */
+export async function drive(driving: Driving): Promise<Driven> {
+  const submission = submissionSchema.parse({ executor: 'contract', ...driving.submission })
+  const assignment = assignmentFor(driving, submission)
+  const ending = new Ending(() => performance.now())
+  const kept: Record<Stream, Buffer[]> = { stdout: [], stderr: [] }
+  const output = new Output({
+    capBytes: assignment.limits.output_limit_kb * 1024,
+    flushEveryMs: 5,
+    spool(stream, _offset, bytes) {
+      kept[stream].push(Buffer.from(bytes))
+      driving.watch?.(stream, Buffer.concat(kept[stream]).toString(), (reason) => ending.stop(reason))
+    },
+    onSpoolFailure(error) {
+      throw error
+    },
+  })
+  output.onLimit = () => {
+    if (submission.on_output_limit === 'kill') ending.stop('output_limit')
+  }
+  try {
+    const end = await driving.backend.run({
+      assignment,
+      submission,
+      slot: driving.slot ?? 0,
+      signal: ending.signal,
+      starting(phase, limitMs) {
+        driving.starting?.()
+        ending.begin(phase, limitMs)
+      },
+      exited: () => ending.exited(),
+      output: (stream, bytes) => output.write(stream, bytes),
+    })
+    const totals = output.end()
+    const [stdout, stderr] = [Buffer.concat(kept.stdout), Buffer.concat(kept.stderr)]
+    return { outcome: outcomeOf(end, ending.reason), end, stdout, stderr, totals }
+  } finally {
+    ending.exited()
+  }
+}
+
+function assignmentFor(
+  { settings, requiredLimits, backend }: Driving,
+  submission: ReturnType<typeof submissionSchema.parse>,
+): Assignment {
+  return {
+    id: crypto.randomUUID(),
+    fence: ++fence,
+    slot_class: 'run',
+    attempt: 0,
+    attempts_left: false,
+    executor: {
+      executor_type: backend.type,
+      name: 'contract',
+      config_id: crypto.randomUUID(),
+      source: 'config',
+      settings,
+    },
+    runtime: submission.runtime ?? 'python',
+    limits: {
+      timeout_sec: submission.timeout_sec ?? 30,
+      output_limit_kb: submission.limits.output_limit_kb ?? 1_024,
+    },
+    required_limits: requiredLimits ?? [],
+  }
+}
