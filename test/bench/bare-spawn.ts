@@ -10,7 +10,9 @@ export function bareSpawn(command: readonly [string, ...string[]], expected: str
       child.stdout.on('data', (chunk: Buffer) => (output += chunk.toString()))
       child.on('error', reject)
       child.on('close', (code) =>
-        code === 0 && output === expected ? resolve() : reject(new Error(`${file} ended with ${code}: ${output}`)),
+        code === 0 && output === expected
+          ? resolve()
+          : reject(new Error(`${file} ended with ${code}: ${output}`)),
       )
     })
 }

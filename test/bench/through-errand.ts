@@ -18,7 +18,8 @@ export function throughErrand(url: string, key: string, executor: string, code: 
         response.on('data', (chunk: string) => (text += chunk))
         response.on('end', () => {
           const record = JSON.parse(text)
-          if (response.statusCode === 200 && record.outcome === 'succeeded' && record.stdout === expected) resolve()
+          if (response.statusCode === 200 && record.outcome === 'succeeded' && record.stdout === expected)
+            resolve()
           else reject(new Error(`${executor}: ${response.statusCode} ${text.slice(0, 500)}`))
         })
       })

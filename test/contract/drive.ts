@@ -22,6 +22,8 @@ export interface Driving {
   requiredLimits?: string[]
   /** Sees each stream's bytes as they are spooled; `stop` ends the run as the runner would. */
   watch?: (stream: Stream, text: string, stop: (reason: StopReason) => void) => void
+  /** In place of the compile step's own limit. */
+  compileLimitMs?: number
   /** Called in place of spooling `starting`. */
   starting?: () => void
 }
@@ -56,7 +58,7 @@ export async function drive(driving: Driving): Promise<Driven> {
       signal: ending.signal,
       starting(phase, limitMs) {
         driving.starting?.()
-        ending.begin(phase, limitMs)
+        ending.begin(phase, phase === 'compile' ? (driving.compileLimitMs ?? limitMs) : limitMs)
       },
       exited: () => ending.exited(),
       output: (stream, bytes) => output.write(stream, bytes),

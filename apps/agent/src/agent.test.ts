@@ -16,7 +16,7 @@ const hello = [{ stdout: 'hello\n' }, { exit: 0 }]
 
 describe('a connect', () => {
   it('says hello, then the inventory, and grants credits only after it is reconciled', async () => {
-    await using _agent = startAgent(api)
+    await using _ = startAgent(api)
     let before: string[] = []
     api.interfere = (message, _, socket) => {
       if (message.type !== 'inventory') return false
@@ -40,7 +40,7 @@ describe('a connect', () => {
   })
 
   it('signs nothing for another server than the one it enrolled with', async () => {
-    await using _agent = startAgent(api)
+    await using _ = startAgent(api)
     await api.until(() => api.sessions === 1)
     api.serverId = '00000000-0000-4000-8000-000000000000'
     api.socket?.terminate()
@@ -51,11 +51,17 @@ describe('a connect', () => {
 
 describe('an execution', () => {
   it('is run and delivered, short ones in one frame', async () => {
-    await using _agent = startAgent(api)
+    await using _ = startAgent(api)
     await api.until(() => api.credits > 0)
     const job = api.assign(assignment([{ stdout: 'hello\n' }, { stderr: 'oh\n' }, { exit: 3 }]))
     const result = await api.result(job)
-    expect(result).toMatchObject({ outcome: 'failed', exit_code: 3, text: 'hello\n', phase: 'run', hostname: 'host' })
+    expect(result).toMatchObject({
+      outcome: 'failed',
+      exit_code: 3,
+      text: 'hello\n',
+      phase: 'run',
+      hostname: 'host',
+    })
     expect(result.stderr).toMatchObject({ bytes: 3, stored: 3, truncated: false })
     expect(result.start_time_ms).toBeGreaterThan(Date.now() - 60_000)
     expect(api.of('output')).toHaveLength(0)
@@ -63,7 +69,7 @@ describe('an execution', () => {
   })
 
   it('is said to be running when it takes longer', async () => {
-    await using _agent = startAgent(api, { time: { runningAfterMs: 10 } })
+    await using _ = startAgent(api, { time: { runningAfterMs: 10 } })
     await api.until(() => api.credits > 0)
     const job = api.assign(assignment([{ sleep_ms: 60_000 }]))
     await api.until(() => api.of('started')[0]?.id === job.id)
@@ -72,16 +78,16 @@ describe('an execution', () => {
   })
 
   it('frees its slot for another', async () => {
-    await using _agent = startAgent(api, { slots: 1 })
+    await using _ = startAgent(api, { slots: 1 })
     for (let run = 0; run < 5; run++) {
       await api.until(() => api.credits === 1)
       await api.result(api.assign(assignment(hello)))
     }
-    await api.until(() => api.credits === 1)
+    expect(await api.until(() => api.credits)).toBe(1)
   })
 
   it('ends at its time limit', async () => {
-    await using _agent = startAgent(api)
+    await using _ = startAgent(api)
     await api.until(() => api.credits > 0)
     const job = api.assign(
       assignment([{ stdout: 'so far' }, { sleep_ms: 60_000 }], {
@@ -92,7 +98,7 @@ describe('an execution', () => {
   })
 
   it('is handed back when every slot is taken', async () => {
-    await using _agent = startAgent(api, { slots: 1 })
+    await using _ = startAgent(api, { slots: 1 })
     await api.until(() => api.credits > 0)
     api.assign(assignment([{ sleep_ms: 60_000 }]))
     const job = api.assign(assignment(hello))
@@ -101,7 +107,7 @@ describe('an execution', () => {
   })
 
   it('is rejected in words when the policy does not allow it', async () => {
-    await using _agent = startAgent(api, { policy: { max_timeout_sec: 5 } })
+    await using _ = startAgent(api, { policy: { max_timeout_sec: 5 } })
     await api.until(() => api.credits > 0)
     const job = api.assign(assignment(hello))
     expect(await api.result(job)).toMatchObject({
@@ -112,10 +118,14 @@ describe('an execution', () => {
   })
 
   it('is our failure when the backend fails', async () => {
-    await using _agent = startAgent(api)
+    await using _ = startAgent(api)
     await api.until(() => api.credits > 0)
     const job = api.assign(assignment([{ stdout: 'x' }, { fail: 'no more processes' }]))
-    expect(await api.result(job)).toMatchObject({ outcome: 'infra_error', error: 'no more processes', text: 'x' })
+    expect(await api.result(job)).toMatchObject({
+      outcome: 'infra_error',
+      error: 'no more processes',
+      text: 'x',
+    })
   })
 
   it('is started once for each claim, however often that is sent', async () => {
@@ -163,7 +173,7 @@ describe('a large input', () => {
   }
 
   it('is fetched with its token', async () => {
-    await using _agent = startAgent(api)
+    await using _ = startAgent(api)
     await api.until(() => api.credits > 0)
     const { job, bytes } = large()
     api.inputs.set(`${job.id} Bearer secret`, bytes)
@@ -172,7 +182,7 @@ describe('a large input', () => {
   })
 
   it('is fetched again when it came damaged', async () => {
-    await using _agent = startAgent(api, { time: { retryMinMs: 10 } })
+    await using _ = startAgent(api, { time: { retryMinMs: 10 } })
     await api.until(() => api.credits > 0)
     const { job, bytes } = large()
     api.inputs.set(`${job.id} Bearer secret`, bytes.subarray(1))
@@ -183,11 +193,14 @@ describe('a large input', () => {
   })
 
   it('that the API refuses hands the job back', async () => {
-    await using _agent = startAgent(api)
+    await using _ = startAgent(api)
     await api.until(() => api.credits > 0)
     const { job } = large()
     api.assign(job)
-    expect(await api.until(() => api.of('return')[0])).toMatchObject({ id: job.id, reason: expect.stringContaining('401') })
+    expect(await api.until(() => api.of('return')[0])).toMatchObject({
+      id: job.id,
+      reason: expect.stringContaining('401'),
+    })
     await api.until(() => api.credits === 2)
   })
 })

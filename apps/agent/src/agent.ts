@@ -133,7 +133,9 @@ export class Agent {
 
   async #report(): Promise<AgentReport> {
     const { hostname, version, slots } = this.#parts
-    const reports = await Promise.all(this.#backends.map(async (one) => [one.type, await one.probe()] as const))
+    const reports = await Promise.all(
+      this.#backends.map(async (one) => [one.type, await one.probe()] as const),
+    )
     return {
       hostname,
       version,

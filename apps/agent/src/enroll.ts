@@ -42,7 +42,15 @@ export async function enroll(given: Enrollment): Promise<Enrolled> {
   }
 }
 
-async function attempt({ url, token, name, key, time, log, signal }: Enrollment): Promise<Enrolled | undefined> {
+async function attempt({
+  url,
+  token,
+  name,
+  key,
+  time,
+  log,
+  signal,
+}: Enrollment): Promise<Enrolled | undefined> {
   let response: Response
   let body: unknown
   try {

@@ -28,7 +28,9 @@ export function readEnvironment(env: NodeJS.ProcessEnv): Environment {
   const host = hostname().replace(/[^A-Za-z0-9_.-]/g, '-')
   const agentName = env['ERRAND_AGENT_NAME'] || host.replace(/^[^A-Za-z0-9]+/, '').slice(0, 63) || 'agent'
   if (!name.safeParse(agentName).success)
-    throw new Error('ERRAND_AGENT_NAME must be 1 to 63 of A-Z a-z 0-9 _ . -, beginning with a letter or digit')
+    throw new Error(
+      'ERRAND_AGENT_NAME must be 1 to 63 of A-Z a-z 0-9 _ . -, beginning with a letter or digit',
+    )
   const scale = Number(env['ERRAND_TIME_SCALE'] || 1)
   if (!(scale > 0 && scale <= 1)) throw new Error('ERRAND_TIME_SCALE must be above 0 and at most 1')
   return {

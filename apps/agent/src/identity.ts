@@ -19,7 +19,7 @@ export interface AgentKey {
 /** The agent's key pair in `agentDir/private-key.pem` (0600), made and synced to disk where there is none. */
 export function readOrCreateKey(agentDir: string): AgentKey {
   const pem = readOrCreateSecret(join(agentDir, 'private-key.pem'), () =>
-    generateKeyPairSync('ed25519').privateKey.export({ type: 'pkcs8', format: 'pem' }) as string,
+    generateKeyPairSync('ed25519').privateKey.export({ type: 'pkcs8', format: 'pem' }),
   )
   const privateKey = createPrivateKey(pem)
   // The last 32 bytes of an Ed25519 SubjectPublicKeyInfo are the key.

@@ -19,11 +19,12 @@ import { repeat } from './node/repeat.ts'
 import { startServer } from './node/server.ts'
 import { createSecrets } from './secrets/secrets.ts'
 import { openSession } from './socket/session.ts'
-import { ensureAdminKey } from './store/api-keys.ts'
+import { createVerifyKey, ensureAdminKey } from './store/api-keys.ts'
 import { beat } from './store/beat.ts'
 import { serverId as readServerId } from './store/control.ts'
 import { syncConfigExecutors } from './store/executors.ts'
 import { createFinish } from './store/finish.ts'
+import { createQueueFor } from './store/queues.ts'
 import { createSubmit } from './store/submit.ts'
 import { unansweredCancels } from './store/unanswered-cancels.ts'
 import manifest from '../package.json' with { type: 'json' }
@@ -70,7 +71,9 @@ async function main(): Promise<void> {
     time,
     log,
     submit: createSubmit(db),
-    agents: { revoke: dispatch.revoke },
+    verifyKey: createVerifyKey(db),
+    queueFor: createQueueFor(db),
+    serverId,
     version: manifest.version,
     publicUrl: settings.publicUrl ?? `${settings.tls ? 'https' : 'http'}://${settings.host}:${settings.port}`,
     ready: () => databaseAnswers && !closing.signal.aborted,

@@ -97,7 +97,7 @@ describe('an agent whose lease ran out', () => {
   })
 
   it('leaves the socket whose renewals go unanswered', async () => {
-    await using _agent = startAgent(api, { time: { ...time, renewEveryMs: 20 } })
+    await using _ = startAgent(api, { time: { ...time, renewEveryMs: 20 } })
     api.interfere = (message) => message.type === 'renew'
     await api.until(() => api.sessions >= 2)
     expect(api.of('renew').length).toBeGreaterThan(0)

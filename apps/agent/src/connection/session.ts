@@ -115,7 +115,10 @@ export class Session {
     if (this.#state !== 'challenge') return this.#protocolError()
     const { identity, key, bootId, spoolId, log, monotonic } = this.#parts
     if (server_id !== identity.server_id) {
-      log.error({ server_id, enrolled_with: identity.server_id }, 'this is not the API that the agent enrolled with')
+      log.error(
+        { server_id, enrolled_with: identity.server_id },
+        'this is not the API that the agent enrolled with',
+      )
       this.#socket.close(closeCode.policyViolation, 'another server')
       return
     }

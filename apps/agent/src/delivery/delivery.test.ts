@@ -19,7 +19,7 @@ const text = write.stdout.repeat(write.times)
 
 describe('output', () => {
   it('goes out while the program runs, in frames of at most 64 KiB, with the rest in the last', async () => {
-    await using _agent = startAgent(api)
+    await using _ = startAgent(api)
     await api.until(() => api.credits > 0)
     const sizes: number[] = []
     api.interfere = (message, payload) => {
@@ -33,7 +33,7 @@ describe('output', () => {
   })
 
   it('is exact when the connection is cut in the middle of it', async () => {
-    await using _agent = startAgent(api)
+    await using _ = startAgent(api)
     await api.until(() => api.credits > 0)
     let frames = 0
     api.interfere = (message, payload, socket) => {
@@ -71,7 +71,7 @@ describe('output', () => {
   })
 
   it('goes back to where the API is when that has less', async () => {
-    await using _agent = startAgent(api)
+    await using _ = startAgent(api)
     await api.until(() => api.credits > 0)
     let dropped = false
     api.interfere = (message, payload, socket) => {
@@ -88,7 +88,7 @@ describe('output', () => {
   })
 
   it('of a program that floods leaves room for that of others', async () => {
-    await using _agent = startAgent(api)
+    await using _ = startAgent(api)
     await api.until(() => api.credits > 0)
     const flood = api.assign(
       assignment([{ stdout: 'x'.repeat(65_536), times: 120 }, { exit: 0 }], { limits }),
@@ -101,20 +101,23 @@ describe('output', () => {
 })
 
 describe('a result', () => {
-  it.each(['stored', 'already', 'stale'] as const)('is forgotten once the API answers %s', async (verdict) => {
-    await using agent = startAgent(api)
-    await api.until(() => api.credits > 0)
-    let finished = false
-    api.interfere = (message, _, socket) => {
-      if (message.type !== 'finish') return false
-      finished = true
-      api.say({ type: 'finished', id: message.id, fence: message.fence, verdict }, socket)
-      return true
-    }
-    api.assign(assignment([{ stdout: 'x' }, { exit: 0 }]))
-    await api.until(() => finished)
-    await expect.poll(() => agent.spool.held()).toEqual([])
-  })
+  it.each(['stored', 'already', 'stale'] as const)(
+    'is forgotten once the API answers %s',
+    async (verdict) => {
+      await using agent = startAgent(api)
+      await api.until(() => api.credits > 0)
+      let finished = false
+      api.interfere = (message, _, socket) => {
+        if (message.type !== 'finish') return false
+        finished = true
+        api.say({ type: 'finished', id: message.id, fence: message.fence, verdict }, socket)
+        return true
+      }
+      api.assign(assignment([{ stdout: 'x' }, { exit: 0 }]))
+      await api.until(() => finished)
+      await expect.poll(() => agent.spool.held()).toEqual([])
+    },
+  )
 
   it('is sent again after a cut, and listed as ended in the inventory', async () => {
     await using agent = startAgent(api)
@@ -133,7 +136,7 @@ describe('a result', () => {
   })
 
   it('is sent again with the output that the API misses', async () => {
-    await using _agent = startAgent(api)
+    await using _ = startAgent(api)
     await api.until(() => api.credits > 0)
     let lost = 0
     api.interfere = (message) => {
@@ -189,7 +192,7 @@ describe('a claim that is no longer ours', () => {
   })
 
   it('ends as canceled when a cancel was missed meanwhile', async () => {
-    await using _agent = startAgent(api)
+    await using _ = startAgent(api)
     await api.until(() => api.credits > 0)
     const job = api.assign(assignment([{ stdout: 'x' }, { sleep_ms: 60_000 }]))
     await api.until(() => api.of('output').length > 0)

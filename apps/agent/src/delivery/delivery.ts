@@ -219,9 +219,7 @@ export class Delivery {
   }
 
   #sendOutput(sender: Sender, job: HeldJob): boolean {
-    const stream = streams.find(
-      (one) => job.sent[one] < job.ends[one] && job.rewindTo[one] === undefined,
-    )
+    const stream = streams.find((one) => job.sent[one] < job.ends[one] && job.rewindTo[one] === undefined)
     if (!stream) return false
     const offset = job.sent[stream]
     const bytes = this.#parts.spool.read(job, stream, offset)

@@ -132,10 +132,15 @@ function endedBy(job: RunningJob, end: RunEnd): Ended {
 /** The backend came to no end of a program: stopped before, refused, or our own failure. */
 function endedWithout(job: RunningJob, parts: RunnerParts, error: unknown): Ended | string {
   const { reason, started } = job.ending
-  const ownFault = !(error instanceof Rejected || error instanceof InputUnavailable || error instanceof NotStarted)
+  const ownFault = !(
+    error instanceof Rejected ||
+    error instanceof InputUnavailable ||
+    error instanceof NotStarted
+  )
   if (ownFault && !(reason && !started))
     parts.log.error({ execution_id: job.id, fence: job.fence, err: error }, 'the run failed by our own fault')
-  if (reason && (started || reason === 'canceled')) return { outcome: outcomeOfStop[reason], error: errorOfStop[reason] }
+  if (reason && (started || reason === 'canceled'))
+    return { outcome: outcomeOfStop[reason], error: errorOfStop[reason] }
   if (reason) return 'the agent gave it up before it started'
   if (error instanceof Rejected) return { outcome: 'rejected', error: error.message }
   if (error instanceof InputUnavailable) return error.message

@@ -82,5 +82,7 @@ async function readAtMost(body: ReadableStream<Uint8Array>, limit: number): Prom
 function understand(request: unknown): Submission {
   const parsed = submission.safeParse(request)
   if (parsed.success) return parsed.data
-  throw new InputUnavailable(`this agent does not understand the submission (${parsed.error.issues[0]?.path.join('/')})`)
+  throw new InputUnavailable(
+    `this agent does not understand the submission (${parsed.error.issues[0]?.path.join('/')})`,
+  )
 }

@@ -17,7 +17,7 @@ export function lostResult(job: SpooledJob, spool: Spool, hostname: string): Run
 
 function spooledTotals(job: SpooledJob, spool: Spool, stream: Stream, end: number): StreamTotals {
   const hash = createHash('sha256')
-  for (let offset = 0; offset < end; ) {
+  for (let offset = 0; offset < end;) {
     const bytes = spool.read(job, stream, offset)
     if (bytes.length === 0) throw new Error('the spool has a gap in its output')
     hash.update(bytes)

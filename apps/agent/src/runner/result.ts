@@ -3,7 +3,10 @@ import type { CompileReport, Outcome, RunResult, Stream, StreamTotals } from '@e
 import type { RunEnd, StopReason } from '../backends/backend.ts'
 
 /** The result that a run would have if nothing had happened yet; the ways to end fill it in. */
-export function emptyResult(hostname: string, totals: Record<Stream, StreamTotals>): Omit<RunResult, 'outcome'> {
+export function emptyResult(
+  hostname: string,
+  totals: Record<Stream, StreamTotals>,
+): Omit<RunResult, 'outcome'> {
   return {
     phase: null,
     exit_code: null,

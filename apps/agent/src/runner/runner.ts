@@ -1,4 +1,10 @@
-import type { AgentPolicy, Assignment, ExecutorType, Slots as SlotCounts, TimeConstants } from '@errand/shared'
+import type {
+  AgentPolicy,
+  Assignment,
+  ExecutorType,
+  Slots as SlotCounts,
+  TimeConstants,
+} from '@errand/shared'
 import type { Backend, StopReason } from '../backends/backend.ts'
 import { claimKey } from '../claim.ts'
 import type { Claim } from '../claim.ts'
@@ -65,7 +71,8 @@ export class Runner {
     this.#slots.used(assignment.slot_class)
     const backend = backends[assignment.executor.executor_type]
     if (this.#draining) return this.#handBack(claim, 'the agent is being stopped')
-    if (!backend) return this.#handBack(claim, `the agent runs no ${assignment.executor.executor_type} executors`)
+    if (!backend)
+      return this.#handBack(claim, `the agent runs no ${assignment.executor.executor_type} executors`)
     const slot = this.#slots.take(assignment.slot_class)
     if (slot === undefined) return this.#handBack(claim, 'every slot of the agent is taken')
     try {

@@ -1,11 +1,10 @@
 import { randomUUID } from 'node:crypto'
-import { rmSync } from 'node:fs'
 import { join } from 'node:path'
-import { DatabaseSync } from 'node:sqlite'
-import type { StatementSync } from 'node:sqlite'
+import type { DatabaseSync, StatementSync } from 'node:sqlite'
 import type { Held, Offsets, RunResult, Stream } from '@errand/shared'
 import { claimKey } from '../claim.ts'
 import type { Claim } from '../claim.ts'
+import { openSpoolFile } from './open-spool-file.ts'
 
 export interface SpooledJob extends Held {
   /** When its program was started, Unix milliseconds of the API's clock; null while `accepted`. */
@@ -28,9 +27,7 @@ export class Spool {
   readonly #statements = new Map<string, StatementSync>()
 
   constructor(agentDir: string, bootId: string) {
-    const path = join(agentDir, 'spool.sqlite')
-    this.#db = openWhole(path, bootId)
-    this.#db.exec(schema)
+    this.#db = openSpoolFile(join(agentDir, 'spool.sqlite'), bootId)
     this.id = this.#meta('spool_id') ?? randomUUID()
     this.#setMeta('spool_id', this.id)
     // Monotonic time begins anew with each boot.
@@ -188,74 +185,4 @@ export class Spool {
     this.#statements.set(sql, made)
     return made
   }
-}
-
-const schema = `
-  CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-  CREATE TABLE IF NOT EXISTS seen (rowid INTEGER PRIMARY KEY, id TEXT NOT NULL, fence INTEGER NOT NULL);
-  CREATE TABLE IF NOT EXISTS held (
-    id TEXT NOT NULL,
-    fence INTEGER NOT NULL,
-    state TEXT NOT NULL CHECK (state IN ('accepted', 'starting', 'ended')),
-    started_at_ms INTEGER,
-    PRIMARY KEY (id, fence)
-  );
-  CREATE TABLE IF NOT EXISTS output (
-    id TEXT NOT NULL,
-    fence INTEGER NOT NULL,
-    stream TEXT NOT NULL,
-    "offset" INTEGER NOT NULL,
-    bytes BLOB NOT NULL,
-    PRIMARY KEY (id, fence, stream, "offset")
-  );
-  CREATE TABLE IF NOT EXISTS result (
-    id TEXT NOT NULL,
-    fence INTEGER NOT NULL,
-    json TEXT NOT NULL,
-    PRIMARY KEY (id, fence)
-  );
-`
-
-/**
- * Opens the file. After a reboot it may be damaged, as nothing was synced: then it is made anew, and its new spool id
- * tells the API that all that was held counts as started.
- */
-function openWhole(path: string, bootId: string): DatabaseSync {
-  let db: DatabaseSync | undefined
-  try {
-    db = open(path)
-    if (isWhole(db, bootId)) return db
-  } catch (error) {
-    if (!isDamage(error)) throw error
-  }
-  db?.close()
-  for (const suffix of ['', '-wal', '-shm']) rmSync(path + suffix, { force: true })
-  return open(path)
-}
-
-function isWhole(db: DatabaseSync, bootId: string): boolean {
-  const isNew = !db.prepare("SELECT 1 FROM sqlite_schema WHERE name = 'meta'").get()
-  if (isNew || db.prepare("SELECT 1 FROM meta WHERE key = 'boot_id' AND value = ?").get(bootId)) return true
-  return db.prepare('PRAGMA quick_check(1)').get()?.['quick_check'] === 'ok'
-}
-
-function open(path: string): DatabaseSync {
-  const db = new DatabaseSync(path)
-  // One process only (the directory is locked), so no shared memory beside the file.
-  db.exec('PRAGMA locking_mode = EXCLUSIVE')
-  db.exec('PRAGMA journal_mode = WAL')
-  db.exec('PRAGMA synchronous = OFF')
-  db.exec('PRAGMA journal_size_limit = 16777216')
-  return db
-}
-
-const sqliteCorrupt = 11
-const sqliteNotADatabase = 26
-
-function isDamage(error: unknown): boolean {
-  return (
-    error instanceof Error &&
-    'errcode' in error &&
-    [sqliteCorrupt, sqliteNotADatabase].includes(Number(error.errcode) & 0xff)
-  )
 }

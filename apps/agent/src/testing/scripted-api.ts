@@ -39,10 +39,11 @@ export class ScriptedApi {
   /** Answers an agent's message in place of the API when it returns true. */
   interfere: (message: AgentMessage, payload: Uint8Array, socket: WebSocket) => boolean = () => false
   /** What `reconciled` says of a held job. */
-  verdictOf: (held: From<'inventory'>['held'][number]) => { verdict: 'keep' | 'drop'; cancel: boolean } = () => ({
-    verdict: 'keep',
-    cancel: false,
-  })
+  verdictOf: (held: From<'inventory'>['held'][number]) => { verdict: 'keep' | 'drop'; cancel: boolean } =
+    () => ({
+      verdict: 'keep',
+      cancel: false,
+    })
   /** Refuses HTTP requests and upgrades while set. */
   away = false
   /** The enrolments it got, and the status it answers. */
@@ -169,7 +170,10 @@ export class ScriptedApi {
   #welcome(message: From<'hello'>, nonce: string, ws: WebSocket): void {
     const publicKey = this.#publicKeys.get(message.agent_id)
     const signed = { nonce, server_id: this.serverId, agent_id: message.agent_id, protocol: message.protocol }
-    if (!publicKey || !verify(null, signedHello(signed), ed25519(publicKey), Buffer.from(message.signature, 'base64'))) {
+    if (
+      !publicKey ||
+      !verify(null, signedHello(signed), ed25519(publicKey), Buffer.from(message.signature, 'base64'))
+    ) {
       ws.close(4003, 'unknown')
       return
     }
@@ -250,5 +254,9 @@ function fits(bytes: Buffer, result: RunResult, stream: Stream): boolean {
 
 function ed25519(raw: string): ReturnType<typeof createPublicKey> {
   const prefix = Buffer.from('302a300506032b6570032100', 'hex')
-  return createPublicKey({ key: Buffer.concat([prefix, Buffer.from(raw, 'base64')]), format: 'der', type: 'spki' })
+  return createPublicKey({
+    key: Buffer.concat([prefix, Buffer.from(raw, 'base64')]),
+    format: 'der',
+    type: 'spki',
+  })
 }

@@ -1,5 +1,5 @@
 import type { Context } from 'hono'
-import type { z } from 'zod'
+import { z } from 'zod'
 import { type ProblemDetail, problemDetails } from '@errand/shared'
 import { Problem } from './problem.ts'
 import { readJson } from './read-json.ts'
@@ -17,6 +17,9 @@ export function valid<Schema extends z.ZodType>(schema: Schema, value: unknown):
   if (parsed.success) return parsed.data
   throw invalid(problemDetails(parsed.error))
 }
+
+/** For routes without parameters. */
+export const noQuery = z.strictObject({})
 
 /**
  * The query as a strict schema gives it: each parameter a string, or an array of them when it comes more than once.

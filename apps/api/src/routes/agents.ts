@@ -1,16 +1,13 @@
 import { type Context, Hono } from 'hono'
-import { z } from 'zod'
 import { type Agent, agentPatch } from '@errand/shared'
 import type { Parts } from '../app.ts'
 import type { AppEnv } from '../http/app-env.ts'
 import { idParam, notFound } from '../http/path-params.ts'
 import { Problem } from '../http/problem.ts'
 import { requireRole } from '../http/require-role.ts'
-import { validBody, validQuery } from '../http/validate.ts'
+import { noQuery, validBody, validQuery } from '../http/validate.ts'
 import { getAgent, listAgents, patchAgent, revokeAgent, setDraining } from '../store/agents.ts'
 import { audit } from '../store/audit.ts'
-
-const noQuery = z.strictObject({})
 
 /** The fleet: every key sees it, only admins change it. */
 export function agentRoutes({ db, dispatch }: Parts) {

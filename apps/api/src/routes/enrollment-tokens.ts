@@ -1,19 +1,16 @@
 import { Hono } from 'hono'
-import { z } from 'zod'
 import { newEnrollmentToken } from '@errand/shared'
 import type { Parts } from '../app.ts'
 import type { AppEnv } from '../http/app-env.ts'
 import { idParam, notFound } from '../http/path-params.ts'
 import { requireRole } from '../http/require-role.ts'
-import { validBody, validQuery } from '../http/validate.ts'
+import { noQuery, validBody, validQuery } from '../http/validate.ts'
 import { audit } from '../store/audit.ts'
 import {
   createEnrollmentToken,
   deleteEnrollmentToken,
   listEnrollmentTokens,
 } from '../store/enrollment-tokens.ts'
-
-const noQuery = z.strictObject({})
 
 /** Tokens that let an agent in, once. For admins; a token is shown only where it is made. */
 export function enrollmentTokenRoutes({ db }: Pick<Parts, 'db'>) {

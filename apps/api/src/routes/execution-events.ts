@@ -1,5 +1,4 @@
 import { Hono } from 'hono'
-import { z } from 'zod'
 import type { ExecutionEvents } from '@errand/shared'
 import type { Parts } from '../app.ts'
 import type { AppEnv } from '../http/app-env.ts'
@@ -7,7 +6,7 @@ import { eventStream } from '../http/event-stream.ts'
 import { idParam, notFound } from '../http/path-params.ts'
 import { Problem } from '../http/problem.ts'
 import { visibleProject } from '../http/require-role.ts'
-import { validQuery } from '../http/validate.ts'
+import { noQuery, validQuery } from '../http/validate.ts'
 import { eventId, isAtEnd, positionOf } from '../live/event-id.ts'
 import { type FollowEvent, type Position, beginning, follow } from '../live/follow.ts'
 import type { ReadRow } from '../live/read-row.ts'
@@ -27,7 +26,7 @@ const reconnectMs = 1_000
  */
 export function executionEventsRoute(parts: Parts, readRow: ReadRow) {
   return new Hono<AppEnv>().get('/executions/:id/events', async (c) => {
-    validQuery(c, z.strictObject({}))
+    validQuery(c, noQuery)
     const id = idParam(c)
     const from = resumeFrom(c.req.header('last-event-id'))
     const execution = await readRow(id)

@@ -82,12 +82,12 @@ describe('GET /executions/{id}/stdout', () => {
   })
 
   it('gives what there is so far while it runs, nothing before', async () => {
-    const { id } = await test.submit()
-    const path = `/executions/${id}/stdout`
-    expect((await get(path)).bytes).toHaveLength(0)
     const agent = await test.connectAgent(1)
+    const { id } = await test.submit()
     await expect.poll(() => agent.assigned.length).toBe(1)
     const job = agent.assigned[0]!
+    const path = `/executions/${id}/stdout`
+    expect((await get(path)).bytes).toHaveLength(0)
     await agent.start(job)
     await agent.write(job, 'stdout', 0, everyByte)
     const { answer, bytes } = await get(path)

@@ -1,5 +1,4 @@
 import { type Context, Hono } from 'hono'
-import { z } from 'zod'
 import type { Stream } from '@errand/shared'
 import type { Parts } from '../app.ts'
 import type { AppEnv } from '../http/app-env.ts'
@@ -7,7 +6,7 @@ import { type ByteRange, byteRange } from '../http/byte-range.ts'
 import { idParam, notFound } from '../http/path-params.ts'
 import { Problem } from '../http/problem.ts'
 import { visibleProject } from '../http/require-role.ts'
-import { validQuery } from '../http/validate.ts'
+import { noQuery, validQuery } from '../http/validate.ts'
 import { findOutput, readOutput } from '../store/read-output.ts'
 
 /** One read of the store. What is larger is sent as it is read, never held whole. */
@@ -22,7 +21,7 @@ export function executionOutputRoutes(parts: Parts) {
 }
 
 async function answerOutput(c: Context<AppEnv>, { db }: Parts, stream: Stream): Promise<Response> {
-  validQuery(c, z.strictObject({}))
+  validQuery(c, noQuery)
   const id = idParam(c)
   const output = await findOutput(db, { id, project: visibleProject(c), stream })
   if (output === undefined) throw notFound()

@@ -135,10 +135,10 @@ describe('POST /executions/{id}/cancel', () => {
   it('ends what waits at once, tells those who wait for it, and is repeatable', async () => {
     const waiting = test.request('POST', '/executions', {
       body: { executor: 'local_python', code: '' },
-      headers: { prefer: 'wait=30', 'idempotency-key': 'to be canceled' },
+      headers: { prefer: 'wait=30', 'idempotency-key': 'to-be-canceled' },
     })
     await expect.poll(() => test.parts.live.listeners).toBe(1)
-    const { id } = await test.submit({ code: '' }, { 'idempotency-key': 'to be canceled' })
+    const { id } = await test.submit({ code: '' }, { 'idempotency-key': 'to-be-canceled' })
     const answer = await cancel(id)
     expect(answer.status).toBe(202)
     expect(await answer.json()).toMatchObject({ id, status: 'canceled', outcome: 'canceled' })

@@ -7,15 +7,13 @@ import { countParam, cursorParam, encodeCursor, limitParam, listOf, nextLink } f
 import { idParam, notFound } from '../http/path-params.ts'
 import { Problem } from '../http/problem.ts'
 import { requireRole, visibleProject } from '../http/require-role.ts'
-import { validQuery } from '../http/validate.ts'
+import { noQuery, validQuery } from '../http/validate.ts'
 import { publishChange } from '../live/publish-change.ts'
 import { cancel } from '../store/cancel.ts'
 import { toRecord, toSummary } from '../store/execution-row.ts'
 import { listExecutions } from '../store/list-executions.ts'
 import { readExecution } from '../store/read-execution.ts'
 import { readRequest } from '../store/read-request.ts'
-
-const noQuery = z.strictObject({})
 
 const listQuery = z.strictObject({
   limit: limitParam,

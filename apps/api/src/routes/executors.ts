@@ -14,7 +14,7 @@ import { nameParam, notFound } from '../http/path-params.ts'
 import { Problem } from '../http/problem.ts'
 import { readJson } from '../http/read-json.ts'
 import { requireRole } from '../http/require-role.ts'
-import { invalid, valid, validBody, validQuery } from '../http/validate.ts'
+import { invalid, noQuery, valid, validBody, validQuery } from '../http/validate.ts'
 import { audit } from '../store/audit.ts'
 import {
   type ExecutorRow,
@@ -26,7 +26,7 @@ import {
 } from '../store/executors.ts'
 import type { ExecutorCache } from './executor-cache.ts'
 
-const noQuery = z.strictObject({})
+const mergePatch = z.record(z.string(), z.unknown())
 
 /** Executors: every key sees them, without secrets; only admins change them, and not those of `config.yaml`. */
 export function executorRoutes({ db, secrets }: Parts, cache: ExecutorCache) {
@@ -66,7 +66,7 @@ export function executorRoutes({ db, secrets }: Parts, cache: ExecutorCache) {
       validQuery(c, noQuery)
       const name = nameParam(c)
       const { value } = await readJson(c, ['application/merge-patch+json', 'application/json'])
-      const patch = valid(z.record(z.string(), z.unknown()), value)
+      const patch = valid(mergePatch, value)
       for (const fixed of ['name', 'executor_type'])
         if (fixed in patch) throw invalid([{ pointer: `/${fixed}`, detail: 'cannot be changed' }])
       const row = await patchExecutor(db, secrets, {

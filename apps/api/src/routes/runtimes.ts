@@ -1,15 +1,14 @@
 import { Hono } from 'hono'
-import { z } from 'zod'
 import { runtimeName, runtimes } from '@errand/shared'
 import type { Parts } from '../app.ts'
 import type { AppEnv } from '../http/app-env.ts'
-import { validQuery } from '../http/validate.ts'
+import { noQuery, validQuery } from '../http/validate.ts'
 import { listAgents } from '../store/agents.ts'
 
 /** The languages, and where in the fleet each is found at which version. Images bring their own. */
 export function runtimeRoutes({ db }: Pick<Parts, 'db'>) {
   return new Hono<AppEnv>().get('/runtimes', async (c) => {
-    validQuery(c, z.strictObject({}))
+    validQuery(c, noQuery)
     const agents = await listAgents(db)
     const data = runtimeName.options.map((name) => {
       const { file, extensions, compile, image } = runtimes[name]

@@ -25,6 +25,8 @@ import type { NewExecution } from '../store/submit.ts'
 import type { ExecutorCache } from './executor-cache.ts'
 import { limitsInForce } from './limits-in-force.ts'
 
+const query = z.strictObject({ wait: z.string().optional() })
+
 /**
  * `POST /executions`: 202 once it is stored (promise 1), or with `Prefer: wait` 200 once it has ended. Nothing that
  * fails after the commit makes this an error: the caller would submit it again.
@@ -36,7 +38,7 @@ export function submitRoute(parts: Parts, executors: ExecutorCache, readRow: Rea
 
   return new Hono<AppEnv>().post('/executions', async (c) => {
     requireRole(c, 'runner')
-    validQuery(c, z.strictObject({ wait: z.string().optional() }))
+    validQuery(c, query)
     const waitSec = waitPreference(c)
     const item = await newExecution(c, parts, executors)
 

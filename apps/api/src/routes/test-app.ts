@@ -23,6 +23,7 @@ import { openPglite } from '../node/pglite.ts'
 import { openPostgres } from '../node/postgres.ts'
 import { createSecrets } from '../secrets/secrets.ts'
 import { createApiKey, createVerifyKey } from '../store/api-keys.ts'
+import { cancel } from '../store/cancel.ts'
 import { serverId } from '../store/control.ts'
 import { createEnrollmentToken, enroll } from '../store/enrollment-tokens.ts'
 import { createExecutor } from '../store/executors.ts'
@@ -128,8 +129,13 @@ export async function openTestApp(database: 'pglite' | 'postgres' = 'postgres') 
     return (await answer.json()) as ExecutionRecord
   }
 
-  /** An agent with as many free slots as the test grants it. What it is sent waits in `assigned` and `sent`. */
+  /**
+   * An agent with as many free slots as the test grants it. What it is sent waits in `assigned` and `sent`. What other
+   * tests left waiting is canceled first, so that it gets only what comes from now on.
+   */
   async function connectAgent(slots: number, name = `agent-${crypto.randomUUID().slice(0, 8)}`) {
+    const left = await db.query<{ id: string }>("select id from jobs where status = 'waiting'")
+    for (const { id } of left) await cancel(db, { id, project: null })
     const { token } = await createEnrollmentToken(db, { labels: {}, expiresInSec: 60 })
     const publicKey = crypto.getRandomValues(new Uint8Array(32)).toBase64()
     const enrolled = await enroll(db, { token, name, publicKey })

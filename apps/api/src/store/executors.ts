@@ -69,23 +69,29 @@ export async function getExecutorConfig(
   return row && { ...row, settings: { ...row.settings, ...(await openSecrets(db, secrets, configId)) } }
 }
 
-export async function createExecutor(
+export function createExecutor(
   db: Database,
   secrets: Secrets,
-  given: { name: string; settings: ExecutorSettings; source?: ExecutorRow['source'] },
+  given: { name: string; settings: ExecutorSettings },
 ): Promise<ExecutorRow | 'name_taken'> {
-  const { name, settings, source = 'rest' } = given
+  return db.transaction((tx) => insertExecutor(tx, secrets, { ...given, source: 'rest' }))
+}
+
+export async function insertExecutor(
+  tx: Database,
+  secrets: Secrets,
+  given: { name: string; settings: ExecutorSettings; source: ExecutorRow['source'] },
+): Promise<ExecutorRow | 'name_taken'> {
+  const { name, settings, source } = given
   const id = newId()
-  return db.transaction(async (tx) => {
-    const inserted = await tx.drizzle
-      .insert(code_executors)
-      .values({ id, name, executor_type: settings.executor_type, source, config_id: id })
-      .onConflictDoNothing()
-      .returning({ id: code_executors.id })
-    if (inserted.length === 0) return 'name_taken'
-    await setVersion(tx, secrets, id, settings)
-    return (await getExecutor(tx, name))!
-  })
+  const inserted = await tx.drizzle
+    .insert(code_executors)
+    .values({ id, name, executor_type: settings.executor_type, source, config_id: id })
+    .onConflictDoNothing()
+    .returning({ id: code_executors.id })
+  if (inserted.length === 0) return 'name_taken'
+  await setVersion(tx, secrets, id, settings)
+  return (await getExecutor(tx, name))!
 }
 
 /**

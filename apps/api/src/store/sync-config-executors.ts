@@ -4,7 +4,7 @@ import { eq } from 'drizzle-orm'
 import { CannotOpen, type Secrets } from '../secrets/secrets.ts'
 import type { Database } from './database.ts'
 import { openSecrets } from './executor-version.ts'
-import { createExecutor, listExecutors, markDeleted, setVersion, type ExecutorRow } from './executors.ts'
+import { insertExecutor, listExecutors, markDeleted, setVersion, type ExecutorRow } from './executors.ts'
 
 export interface ConfigExecutor {
   name: string
@@ -43,7 +43,7 @@ async function syncOne(
   const isOther = row !== undefined && row.executor_type !== settings.executor_type
   if (isOther) await markDeleted(tx, row.executor_id)
   if (row === undefined || isOther) {
-    await createExecutor(tx, secrets, { name, settings, source })
+    await insertExecutor(tx, secrets, { name, settings, source })
     return
   }
   if (row.source !== source)

@@ -19,7 +19,11 @@ const step = z.union([
 type Step = z.infer<typeof step>
 
 /** What `code` holds: `{"prepare_ms": 10, "steps": [{"stdout": "hello\n"}, {"sleep_ms": 50}, {"exit": 0}]}`. */
-const script = z.strictObject({ prepare_ms: z.number().default(0), reject: z.string().optional(), steps: z.array(step) })
+const script = z.strictObject({
+  prepare_ms: z.number().default(0),
+  reject: z.string().optional(),
+  steps: z.array(step),
+})
 
 /** Runs nothing: does what the job's `code` says, under limits and signals like any backend. For system tests. */
 export function createFake(): Backend {

@@ -1,0 +1,69 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { agentPolicy } from '@errand/shared'
+import { readPolicy, refusal } from './policy.ts'
+import { assignment } from './testing/agent-under-test.ts'
+
+describe('readPolicy', () => {
+  let dir: string
+  beforeEach(() => {
+    dir = mkdtempSync(join(tmpdir(), 'errand-policy-'))
+  })
+  afterEach(() => rmSync(dir, { recursive: true, force: true }))
+  const write = (text: string) => writeFileSync(join(dir, 'agent-policy.yaml'), text)
+
+  it('has defaults where there is no file, or an empty one', () => {
+    const defaults = agentPolicy.parse({})
+    expect(readPolicy(dir)).toEqual(defaults)
+    write('# nothing\n')
+    expect(readPolicy(dir)).toEqual(defaults)
+  })
+
+  it.each([
+    ['backend: [localhost]', /agent-policy\.yaml: \/backend is not a known field/],
+    ['max_timeout_sec: -1', /agent-policy\.yaml: \/max_timeout_sec .*>0/],
+    ['work_dirs: [1]', /agent-policy\.yaml: \/work_dirs\/0 /],
+    ['a: b: c', /agent-policy\.yaml: .*line 1/],
+  ])('names file, path and reason of %s', (text, message) => {
+    write(text)
+    expect(() => readPolicy(dir)).toThrow(message)
+  })
+})
+
+describe('refusal', () => {
+  const refused = (policy: object, settings: object = {}) => {
+    const job = assignment([])
+    return refusal(agentPolicy.parse(policy), {
+      ...job,
+      executor: { ...job.executor, settings: { ...settings } },
+    })
+  }
+
+  it('allows what the defaults allow', () => {
+    expect(refused({})).toBeUndefined()
+    expect(refused({}, { sandbox: 'preferred', executor_type: 'localhost' })).toBeUndefined()
+  })
+
+  it.each([
+    [{ backends: ['docker'] }, {}, 'no localhost executors'],
+    [{}, { sandbox: 'none' }, 'allow_unsandboxed'],
+    [{ allow_unsandboxed: true, shares_api_user: true }, { sandbox: 'none' }, 'user of the API'],
+    [{}, { work_dir: '/srv' }, 'work_dir /srv'],
+    [{ code_executor_paths: ['/opt/python'] }, { code_executor_path: '/tmp/python' }, '/tmp/python'],
+    [{ max_timeout_sec: 10 }, {}, 'timeout_sec 30'],
+    [{ max_output_limit_kb: 10 }, {}, 'output_limit_kb 1024'],
+    [{}, { privileged: true }, 'privileged'],
+  ])('with policy %o of settings %o says %s', (policy, settings, words) => {
+    expect(refused(policy, settings)).toContain(words)
+  })
+
+  it.each([
+    [{ allow_unsandboxed: true }, { sandbox: 'none' }],
+    [{ work_dirs: ['/srv'] }, { work_dir: '/srv' }],
+    [{ code_executor_paths: ['/opt/python'] }, { code_executor_path: '/opt/python' }],
+  ])('with policy %o allows settings %o', (policy, settings) => {
+    expect(refused(policy, settings)).toBeUndefined()
+  })
+})

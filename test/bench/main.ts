@@ -1,0 +1,107 @@
+import { execFileSync } from 'node:child_process'
+import { mkdirSync, writeFileSync } from 'node:fs'
+import { cpus, release, totalmem } from 'node:os'
+import { join } from 'node:path'
+import { parseArgs } from 'node:util'
+import { startPostgres } from '../../infra/postgres.ts'
+import { startAgent } from '../system/harness/agent.ts'
+import { startApi, type ApiOptions } from '../system/harness/api.ts'
+import { bareSpawn } from './bare-spawn.ts'
+import { measure, type Figures } from './measure.ts'
+import { tableOf, type Row } from './table.ts'
+import { throughErrand } from './through-errand.ts'
+
+// `npm run bench`: one run that has every figure beside its baseline. `--seconds` for each, `--out` for the JSON.
+
+const { values } = parseArgs({
+  options: {
+    seconds: { type: 'string', default: '5' },
+    rounds: { type: 'string', default: '3' },
+    out: { type: 'string', default: join(import.meta.dirname, 'results') },
+  },
+})
+const seconds = Number(values.seconds)
+const atOnce = [1, 2, 4, 8]
+const python = '/usr/bin/python3'
+const code = 'print("hello")\n'
+const expected = 'hello\n'
+const config = `
+code_executors:
+  local:
+    unsandboxed: { sandbox: none, code_executor_path: ${python} }
+    sandboxed: { sandbox: required, code_executor_path: ${python} }
+`
+
+const postgres = await startPostgres({})
+const errands = [await errandOn('PostgreSQL', { server: postgres.url }), await errandOn('PGlite', 'pglite')]
+const bare = { name: 'bare spawn', run: bareSpawn([python, '-c', code], expected) }
+const subjects = [bare, ...errands.flatMap((one) => one.subjects)]
+
+// Every subject once a round, so that a machine whose speed drifts drifts for all of them; medians of the rounds.
+const rounds: { name: string; figures: Figures }[] = []
+for (let round = 0; round < Number(values.rounds); round++)
+  for (const parallel of atOnce)
+    for (const { name, run } of subjects) {
+      rounds.push({ name, figures: await measure(parallel, seconds, run) })
+      process.stderr.write('.')
+    }
+process.stderr.write('\n')
+for (const { close } of errands) await close()
+await postgres.stop()
+
+const rows: Row[] = atOnce.flatMap((parallel) =>
+  subjects.map(({ name }) => ({ name, ...medians(rounds, name, parallel) })),
+)
+console.log(tableOf(rows, bare.name))
+const commit = git('rev-parse', '--short', 'HEAD') + (git('status', '--porcelain') === '' ? '' : '-dirty')
+const date = new Date().toISOString()
+const machine = {
+  cpu: cpus()[0]?.model,
+  cores: cpus().length,
+  memory_gib: Math.round(totalmem() / 2 ** 30),
+  kernel: release(),
+  node: process.version,
+}
+mkdirSync(values.out, { recursive: true })
+const file = join(values.out, `${date.slice(0, 10)}-${commit}.json`)
+writeFileSync(
+  file,
+  `${JSON.stringify({ date, commit, machine, seconds, rounds: Number(values.rounds), rows }, null, 2)}\n`,
+)
+console.log(`kept in ${file}`)
+
+async function errandOn(database: string, option: ApiOptions['database']) {
+  const api = await startApi({ database: option, config, env: { ERRAND_CONFIG: 'config.yaml' } })
+  const agent = await startAgent({ api, policy: { allow_unsandboxed: true } })
+  const clients = ['unsandboxed', 'sandboxed'].map((executor) => ({
+    name: `Errand, ${executor}, ${database}`,
+    ...throughErrand(api.url, api.adminKey, executor, code, expected),
+  }))
+  return {
+    subjects: clients.map(({ name, run }) => ({ name, run })),
+    async close() {
+      for (const client of clients) client.close()
+      await agent.close()
+      await api.close()
+    },
+  }
+}
+
+function medians(all: typeof rounds, name: string, parallel: number): Figures {
+  const own = all
+    .filter((one) => one.name === name && one.figures.at_once === parallel)
+    .map((one) => one.figures)
+  const median = (key: keyof Figures) =>
+    own.map((one) => one[key]).sort((a, b) => a - b)[Math.floor(own.length / 2)]!
+  return {
+    at_once: parallel,
+    runs: median('runs'),
+    per_second: median('per_second'),
+    p50_ms: median('p50_ms'),
+    p95_ms: median('p95_ms'),
+  }
+}
+
+function git(...args: string[]): string {
+  return execFileSync('git', args, { cwd: import.meta.dirname, encoding: 'utf8' }).trim()
+}

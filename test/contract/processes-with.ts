@@ -1,0 +1,15 @@
+import { readFileSync, readdirSync } from 'node:fs'
+
+/** Command lines of live processes that have this variable in their environment. */
+export function processesWith(name: string, value: string): string[] {
+  return readdirSync('/proc').flatMap((pid) => {
+    try {
+      const environment = readFileSync(`/proc/${pid}/environ`, 'utf8').split('\0')
+      if (!environment.includes(`${name}=${value}`)) return []
+      return [`${pid}: ${readFileSync(`/proc/${pid}/cmdline`, 'utf8').replaceAll('\0', ' ')}`]
+    } catch {
+      // no process, gone, or not ours to read
+      return []
+    }
+  })
+}
