@@ -1,7 +1,7 @@
 import { execFileSync } from 'node:child_process'
-import { mkdirSync, writeFileSync } from 'node:fs'
-import { cpus, release, totalmem } from 'node:os'
-import { join } from 'node:path'
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { cpus, release, tmpdir, totalmem } from 'node:os'
+import { dirname, join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { startPostgres } from '../../infra/postgres.ts'
 import { startAgent } from '../system/harness/agent.ts'
@@ -34,7 +34,9 @@ code_executors:
 
 const postgres = await startPostgres({})
 const errands = [await errandOn('PostgreSQL', { server: postgres.url }), await errandOn('PGlite', 'pglite')]
-const bare = { name: 'bare spawn', run: bareSpawn([python, '-c', code], expected) }
+const program = join(mkdtempSync(join(tmpdir(), 'errand-bench-')), 'main.py')
+writeFileSync(program, code)
+const bare = { name: 'bare spawn', run: bareSpawn([python, program], expected) }
 const subjects = [bare, ...errands.flatMap((one) => one.subjects)]
 
 // Every subject once a round, so that a machine whose speed drifts drifts for all of them; medians of the rounds.
@@ -46,8 +48,9 @@ for (let round = 0; round < Number(values.rounds); round++)
       process.stderr.write('.')
     }
 process.stderr.write('\n')
-for (const { close } of errands) await close()
+for (const errand of errands) await errand.close()
 await postgres.stop()
+rmSync(dirname(program), { recursive: true })
 
 const rows: Row[] = atOnce.flatMap((parallel) =>
   subjects.map(({ name }) => ({ name, ...medians(rounds, name, parallel) })),

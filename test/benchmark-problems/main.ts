@@ -15,15 +15,15 @@ const { values } = parseArgs({
   },
 })
 const { name, problems } = loadProblems()
-const { client, close } = values.url ? running(values.url, values.key ?? '') : await ownErrand()
+const errand = values.url ? running(values.url, values.key ?? '') : await ownErrand()
 for (const body of ['canonical', 'unimplemented'] as const) {
   const began = performance.now()
-  const counts = await runProblems(client, values.executor, problems, body)
+  const counts = await runProblems(errand.client, values.executor, problems, body)
   const seconds = (performance.now() - began) / 1000
   const text = Object.entries(counts).map(([outcome, count]) => `${count} ${outcome}`)
   console.log(`${name}, ${problems.length} problems, ${body}: ${text.join(', ')} in ${seconds.toFixed(1)} s`)
 }
-await close()
+await errand.close()
 
 function running(url: string, key: string): { client: Client; close(): Promise<void> } {
   return { client: new Client(url, key), close: async () => {} }

@@ -16,6 +16,7 @@ import { join, resolve } from 'node:path'
 import type { Agent, ExecutionRecord } from '@errand/shared'
 import { describe, expect, it, onTestFailed, onTestFinished, vi } from 'vitest'
 import { freePort } from '../../infra/free-port.ts'
+import { testDatabase } from '../../infra/test-database.ts'
 import { Client } from './harness/client.ts'
 import { until } from './harness/until.ts'
 
@@ -50,7 +51,7 @@ describe('npm start in a fresh checkout', () => {
     expect(record).toMatchObject({ outcome: 'succeeded', stdout: '42\n' })
 
     command.interrupt()
-    expect(await command.ended()).toBe(0)
+    await command.ended()
     expect(processesIn(checkout)).toEqual([])
     await expect(fetch(command.url)).rejects.toThrow('fetch failed')
   })
@@ -58,40 +59,40 @@ describe('npm start in a fresh checkout', () => {
 
 describe('the start', () => {
   it('keeps the data, the key and the agent from one start to the next', async () => {
-    const { command: first, cwd } = await served()
+    const { command: first, cwd, env } = await served()
     const before = await first.client.run({ executor: 'local_python_default', code: 'print(1)' })
     first.interrupt()
-    await first.ended()
-    const { command: second } = await served(cwd)
+    expect(await first.ended()).toBe(0)
+    const { command: second } = await served({ cwd, env })
     expect(second.output).toMatch(/First execution, on local_python_default: succeeded/)
     expect(await second.client.execution(before.id)).toEqual(before)
     const { data } = await second.client.get<{ data: Agent[] }>('/agents')
     expect(data.map((one) => one.agent_id)).toEqual([before.agent_id])
   })
 
-  it('refuses a directory that is in use, naming the process that has it', async () => {
-    const { cwd } = await served()
+  it('refuses a data directory that is in use, naming the process that has it', async () => {
+    const { cwd } = await served({ env: {} })
     const second = await start({ cwd })
     expect(await second.ended()).not.toBe(0)
     expect(second.output).toMatch(/data.* is in use by process \d+/)
+    expect(second.output).toContain('errand: the API has ended (exit code 1)')
   })
 
   it('says so when the port is taken', async () => {
-    const { command } = await served()
-    const second = await start({ cwd: temporary(), port: Number(new URL(command.url).port) })
+    const { command, env } = await served()
+    const second = await start({ cwd: temporary(), port: Number(new URL(command.url).port), env })
     expect(await second.ended()).not.toBe(0)
     expect(second.output).toContain('EADDRINUSE')
-    expect(second.output).toContain('errand: the API has ended')
   })
 
   it('goes on without its agent when that is revoked, and does not let it in again', async () => {
-    const { command, cwd } = await served()
+    const { command, cwd, env } = await served()
     const { data } = await command.client.get<{ data: Agent[] }>('/agents')
     await command.client.request('DELETE', `/agents/${data[0]?.agent_id}`)
     await command.says('the API goes on without it')
     command.interrupt()
     expect(await command.ended()).toBe(0)
-    const { command: second } = await served(cwd)
+    const { command: second } = await served({ cwd, env })
     expect(second.output).toContain('was revoked, or belongs to another database: it is not started')
     expect((await second.client.get<{ data: Agent[] }>('/agents')).data).toEqual([])
   })
@@ -123,21 +124,27 @@ describe('the start', () => {
   })
 
   it('serves without an agent when that is asked', async () => {
-    const { command } = await served(temporary(), { ERRAND_LOCAL_AGENT: 'off' })
+    const { command } = await served({
+      env: { ERRAND_LOCAL_AGENT: 'off', DATABASE_URL: await testDatabase() },
+    })
     expect(command.output).not.toContain('First execution')
     const record = await command.client.submit({ executor: 'local_python_default', code: '' })
     expect(record).toMatchObject({ status: 'waiting' } satisfies Partial<ExecutionRecord>)
   })
 })
 
-/** A start that has come to its end, in `cwd`. */
-async function served(
-  cwd = temporary(),
-  env: NodeJS.ProcessEnv = {},
-): Promise<{ command: Command; cwd: string }> {
+interface Served {
+  command: Command
+  cwd: string
+  env: NodeJS.ProcessEnv
+}
+
+/** A start that has come to its end; with PostgreSQL, which is there sooner, where `env` does not say. */
+async function served(given: Partial<Omit<Served, 'command'>> = {}): Promise<Served> {
+  const { cwd = temporary(), env = { DATABASE_URL: await testDatabase() } } = given
   const command = await start({ cwd, env })
   await command.says('Ctrl-C stops it.')
-  return { command, cwd }
+  return { command, cwd, env }
 }
 
 interface StartOptions {

@@ -49,6 +49,47 @@ describe('a connect', () => {
   })
 })
 
+describe('a session', () => {
+  it('ends when two pings go unanswered', async () => {
+    const deaf = new ScriptedApi({ deaf: true })
+    await deaf.listen()
+    {
+      await using _ = startAgent(deaf, { time: { pingEveryMs: 20 } })
+      await deaf.until(() => deaf.sessions >= 2)
+    }
+    expect(deaf.closes[0]).toBe(1006)
+    await deaf.close()
+  })
+
+  it('ends at what is no message, and another begins', async () => {
+    await using _ = startAgent(api)
+    await api.until(() => api.credits > 0)
+    api.socket?.send('{"type":')
+    await api.until(() => api.sessions === 2)
+    api.socket?.send(JSON.stringify({ type: 'cancel', id: 'nobody' }))
+    await api.until(() => api.sessions === 3)
+    expect(api.closes).toEqual([1002, 1002])
+  })
+
+  it('goes on at messages of a type that only a newer API knows', async () => {
+    await using _ = startAgent(api)
+    await api.until(() => api.credits > 0)
+    api.socket?.send(JSON.stringify({ type: 'praise', text: 'well done' }))
+    expect(await api.result(api.assign(assignment(hello)))).toMatchObject({ outcome: 'succeeded' })
+    expect(api.sessions).toBe(1)
+  })
+
+  it('hands back an assignment that it does not understand', async () => {
+    await using _ = startAgent(api)
+    await api.until(() => api.credits > 0)
+    const job = assignment(hello)
+    api.socket?.send(JSON.stringify({ type: 'assign', job: { ...job, runtime: 'cobol' } }))
+    api.credits -= 1
+    expect(await api.until(() => api.of('return')[0])).toMatchObject({ id: job.id, fence: job.fence })
+    expect(await api.until(() => api.credits === 2)).toBe(true)
+  })
+})
+
 describe('an execution', () => {
   it('is run and delivered, short ones in one frame', async () => {
     await using _ = startAgent(api)

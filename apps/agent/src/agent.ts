@@ -163,6 +163,7 @@ export class Agent {
       },
       grant: () => this.#runner.grant(),
       received: (message) => this.#received(message),
+      notUnderstood: (claim, slots) => this.#runner.handBackUnread(claim, slots),
       closed: () => this.#delivery.detach(),
     }
   }

@@ -80,6 +80,7 @@ async function main(): Promise<'drained' | 'killed'> {
   stop.signal.addEventListener('abort', () => agent.drain())
   kill.signal.addEventListener('abort', () => agent.kill())
   if (stop.signal.aborted) return 'drained'
+  if (isOpenToOthers(url)) log.warn({ url }, 'the link to the API is not encrypted: use https')
   log.info({ url, agent: identity.name, slots }, 'the agent starts')
   await agent.run()
   logging.close()
@@ -101,6 +102,11 @@ async function enrollWith(
     if (signal.aborted) return undefined
     throw error
   }
+}
+
+function isOpenToOthers(url: string): boolean {
+  const { protocol, hostname } = new URL(url)
+  return protocol === 'http:' && !/^(localhost|127\..*|\[::1\])$/.test(hostname)
 }
 
 function orMisconfigured<T>(read: () => T): T {

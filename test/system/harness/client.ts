@@ -59,6 +59,12 @@ export class Client {
     return this.post('/executions', body, headers)
   }
 
+  /** Submits until it is answered, as a careful caller does: an API or database that is away is waited for. */
+  submitSurely(body: SubmissionBody, idempotencyKey: string): Promise<ExecutionRecord> {
+    const ask = () => this.submit(body, { 'idempotency-key': idempotencyKey })
+    return until(`submission ${idempotencyKey} is stored`, () => this.#whenThere(ask))
+  }
+
   /** Submits, and returns the final record. */
   async run(body: SubmissionBody): Promise<ExecutionRecord> {
     const { id } = await this.submit(body, { prefer: 'wait=30' })

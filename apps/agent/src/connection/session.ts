@@ -1,6 +1,7 @@
 import { apiMessage, assignment, closeCode, protocolVersion, signedHello } from '@errand/shared'
-import type { AgentMessage, AgentReport, ApiMessage, Held, Slots } from '@errand/shared'
+import type { AgentMessage, AgentReport, ApiMessage, Held, SlotClass, Slots } from '@errand/shared'
 import { apiAddress } from '../api-address.ts'
+import type { Claim } from '../claim.ts'
 import type { ConnectionParts } from './connection.ts'
 import { Socket } from './socket.ts'
 
@@ -17,6 +18,8 @@ export interface SessionEvents {
   /** What is new to grant, counted as granted. */
   grant(): Slots | undefined
   received(message: JobMessage): void
+  /** An assignment that only a newer agent would understand. */
+  notUnderstood(claim: Claim, slots: SlotClass): void
   /** Called once, whatever came before. */
   closed(): void
 }
@@ -173,12 +176,12 @@ export class Session {
     this.#parts.clock.measure(sentAt, server_time_ms)
   }
 
-  /** Newer APIs may say more; an assignment that we don't understand goes back. */
+  /** Newer APIs may say more. */
   #receiveUnknown(data: unknown): void {
     const { type, job } = (data ?? {}) as { type?: unknown; job?: unknown }
-    const claim = assignment.pick({ id: true, fence: true }).safeParse(job)
+    const claim = assignment.pick({ id: true, fence: true, slot_class: true }).safeParse(job)
     if (type === 'assign' && claim.success)
-      this.send({ type: 'return', ...claim.data, reason: 'the agent does not understand the assignment' })
+      this.#parts.events.notUnderstood(claim.data, claim.data.slot_class)
     else if (typeof type === 'string' && !apiMessage.options.some((one) => one.shape.type.value === type))
       this.#parts.log.debug({ type: type.slice(0, 64) }, 'a message of an unknown type')
     else this.#protocolError()

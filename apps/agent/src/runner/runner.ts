@@ -90,6 +90,12 @@ export class Runner {
     void this.#run(job)
   }
 
+  /** An assignment that came for a slot of this class and can't be read goes back. */
+  handBackUnread({ id, fence }: Claim, slots: SlotClass): void {
+    this.#slots.used(slots)
+    this.#handBack({ id, fence }, 'the agent does not understand the assignment: update it')
+  }
+
   cancel(claim: Claim): void {
     this.#jobs.get(claimKey(claim))?.ending.stop('canceled')
   }

@@ -11,7 +11,7 @@ export interface AgentProcess {
   /** Its exit code, or the signal that ended it. */
   exit: Promise<number | string>
   /** What it wrote to stderr so far. */
-  log(): string
+  log: () => string
 }
 
 /** Real agent processes with the fake backend, one after another in one directory, at a tenth of all times. */
@@ -40,7 +40,10 @@ export class AgentProcesses {
     })
     let log = ''
     child.stderr?.on('data', (bytes: Buffer) => (log += bytes.toString()))
-    const exit = once(child, 'close').then(([code, signal]) => (code ?? signal) as number | string)
+    // Not the child's own `close`: it never comes once the parent has disconnected.
+    const exit = Promise.all([once(child, 'exit'), once(child.stderr!, 'close')]).then(
+      ([[code, signal]]) => (code ?? signal) as number | string,
+    )
     const started = { child, exit, log: () => log }
     this.#started.push(started)
     return started

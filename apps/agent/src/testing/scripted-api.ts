@@ -28,7 +28,7 @@ export class ScriptedApi {
   readonly stored = new Map<string, Stored>()
   readonly inputs = new Map<string, Buffer>()
   readonly #http: Server
-  readonly #sockets = new WebSocketServer({ noServer: true })
+  readonly #sockets: WebSocketServer
   readonly #changed = new Set<() => void>()
   readonly #publicKeys = new Map<string, string>()
   socket: WebSocket | undefined
@@ -51,7 +51,9 @@ export class ScriptedApi {
   enrolStatus = 201
   inputRequests = 0
 
-  constructor() {
+  /** With `deaf` it answers no pings. */
+  constructor({ deaf = false } = {}) {
+    this.#sockets = new WebSocketServer({ noServer: true, autoPong: !deaf })
     this.#http = createServer((request, response) => this.#serve(request, response))
     this.#http.on('upgrade', (request, socket, head) => {
       socket.on('error', () => {})

@@ -184,7 +184,7 @@ describe('follow', () => {
     const step = fc.record({
       stream: fc.constantFrom<Stream>('stdout', 'stderr'),
       text: fc.string({ minLength: 1, maxLength: 5, unit: 'binary-ascii' }),
-      fate: fc.constantFrom('published', 'published twice', 'late', 'never'),
+      fate: fc.constantFrom('published', 'published twice', 'with all before it', 'late', 'never'),
     })
     await fc.assert(
       fc.asyncProperty(fc.array(step, { maxLength: 12 }), fc.nat(14), async (steps, cut) => {
@@ -196,6 +196,8 @@ describe('follow', () => {
         for (const { stream, text, fate } of steps) {
           const event = it.store(stream, text)
           if (fate === 'late') late.push(event)
+          else if (fate === 'with all before it')
+            it.live.publish('x', { ...event, offset: 0, bytes: it.output[stream] })
           else if (fate !== 'never') it.live.publish('x', event)
           if (fate === 'published twice') it.live.publish('x', event)
           await Promise.resolve()

@@ -12,7 +12,6 @@ export type PgliteAct =
       asArrays: boolean
       transaction?: number | undefined
     }
-  | { kind: 'exec'; text: string }
   | { kind: 'begin' }
   | { kind: 'commit' | 'rollback'; transaction: number }
   | { kind: 'close' }

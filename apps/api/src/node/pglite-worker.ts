@@ -1,10 +1,11 @@
 import { parentPort, workerData, type MessagePort } from 'node:worker_threads'
-import { PGlite, types, type Transaction } from '@electric-sql/pglite'
+import { PGlite, types } from '@electric-sql/pglite'
+import { createStatements } from './pglite-statements.ts'
 import type { PgliteCall, PgliteReply } from './pglite-thread.ts'
 
 /**
- * The worker thread that PGlite runs in: WebAssembly blocks its thread, and the API's must stay free. Calls come in
- * order; those of an open transaction name it, all others wait for its end.
+ * The worker thread that PGlite runs in: WebAssembly blocks its thread, and the API's must stay free. There is one
+ * connection: calls are worked off in order, and while a transaction is open only its own.
  */
 async function main(port: MessagePort, dataDir: string): Promise<void> {
   const pglite = await PGlite.create({
@@ -13,7 +14,10 @@ async function main(port: MessagePort, dataDir: string): Promise<void> {
     // What comes is JSON text already: from us and from the builder.
     serializers: { [types.JSON]: String, [types.JSONB]: String },
   })
-  const open = new Map<number, OpenTransaction>()
+  const { run } = createStatements(pglite)
+  const endings = new Map<number, (how: 'commit' | 'rollback') => Promise<void>>()
+  /** Settles when the connection is free. */
+  let free: Promise<unknown> = Promise.resolve()
   port.on('message', (call: PgliteCall) => void answer(call))
   port.postMessage({ ready: true })
 
@@ -27,68 +31,49 @@ async function main(port: MessagePort, dataDir: string): Promise<void> {
 
   async function act(call: PgliteCall): Promise<unknown[]> {
     switch (call.kind) {
-      case 'query':
-        return query(call.transaction === undefined ? pglite : transactionOf(call.transaction), call)
-      case 'exec':
-        await pglite.exec(call.text)
-        return []
+      case 'query': {
+        const query = () => run(call.text, call.params, call.asArrays)
+        if (call.transaction === undefined) return alone(query)
+        if (!endings.has(call.transaction)) throw new Error('this transaction is over')
+        return query()
+      }
       case 'begin':
-        open.set(call.id, await begin(pglite))
+        await begin(call.id)
         return []
       case 'commit':
-      case 'rollback': {
-        const ending = open.get(call.transaction)
-        open.delete(call.transaction)
-        await ending?.end(call.kind)
+      case 'rollback':
+        await endings.get(call.transaction)?.(call.kind)
         return []
-      }
       case 'close':
-        await pglite.close()
+        await alone(() => pglite.close())
         return []
     }
   }
 
-  function transactionOf(id: number): Transaction {
-    const found = open.get(id)
-    if (found === undefined) throw new Error('this transaction is over')
-    return found.tx
+  function alone<T>(query: () => Promise<T>): Promise<T> {
+    const done = free.then(query)
+    free = done.catch(() => {})
+    return done
+  }
+
+  /** Resolves once the transaction is open; it keeps the connection until it is ended. */
+  async function begin(id: number): Promise<void> {
+    const { promise: ended, resolve: release } = Promise.withResolvers<void>()
+    const opened = free.then(() => run('begin'))
+    free = opened.then(() => ended).catch(() => {})
+    await opened
+    endings.set(id, async (how) => {
+      endings.delete(id)
+      try {
+        await run(how)
+      } finally {
+        release()
+      }
+    })
   }
 
   function reply(answer: PgliteReply): void {
     port.postMessage(answer, answer.rows === undefined ? [] : buffersOf(answer.rows))
-  }
-}
-
-async function query(
-  on: Pick<PGlite | Transaction, 'query'>,
-  call: PgliteCall & { kind: 'query' },
-): Promise<unknown[]> {
-  const options = call.asArrays ? ({ rowMode: 'array' } as const) : {}
-  const { rows } = await on.query<unknown>(call.text, [...call.params], options)
-  return rows
-}
-
-interface OpenTransaction {
-  tx: Transaction
-  end(how: 'commit' | 'rollback'): Promise<void>
-}
-
-/** PGlite's transactions are callbacks; this holds one open until `end`. */
-async function begin(pglite: PGlite): Promise<OpenTransaction> {
-  const begun = Promise.withResolvers<Transaction>()
-  const ended = Promise.withResolvers<'commit' | 'rollback'>()
-  const done = pglite.transaction(async (tx) => {
-    begun.resolve(tx)
-    if ((await ended.promise) === 'rollback') await tx.rollback()
-  })
-  done.catch(begun.reject)
-  const tx = await begun.promise
-  return {
-    tx,
-    end(how) {
-      ended.resolve(how)
-      return done
-    },
   }
 }
 

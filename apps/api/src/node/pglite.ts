@@ -13,9 +13,10 @@ export interface PgliteOptions {
 /** Opens PGlite in a thread of its own, making the database where there is none. */
 export async function openPglite({ dataDir, onCrash }: PgliteOptions): Promise<Database> {
   const thread = await startPgliteThread(dataDir === 'memory' ? 'memory://' : dataDir, onCrash)
-  const settings = Object.entries(plannerSettings).map(([key, value]) => `set ${key} = ${value};`)
-  await thread.call({ kind: 'exec', text: settings.join('') })
-  return { ...databaseOf(thread), close: () => thread.close() }
+  const db: Database = { ...databaseOf(thread), close: () => thread.close() }
+  for (const setting of Object.entries(plannerSettings))
+    await db.query('select set_config($1, $2, false)', setting)
+  return db
 }
 
 function databaseOf(thread: PgliteThread, transaction?: number): Database {

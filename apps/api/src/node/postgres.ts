@@ -77,13 +77,15 @@ function connect({ url, poolSize = 10 }: PostgresOptions): postgres.Sql {
 }
 
 /**
- * All our statements want index look-ups. A plan that was made while the tables were small would keep scanning them
- * whole when they have grown, until statistics catch up.
+ * All our statements want index look-ups, planned once. Left to its statistics the planner would keep reading whole
+ * tables that were small when it planned, and would plan some statements anew each time, which costs more than
+ * running them.
  */
 export const plannerSettings = {
   enable_seqscan: 'off',
   enable_hashjoin: 'off',
   enable_mergejoin: 'off',
+  plan_cache_mode: 'force_generic_plan',
   jit: 'off',
 }
 

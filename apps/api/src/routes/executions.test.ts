@@ -6,6 +6,7 @@ import {
   executionSummary,
 } from '@errand/shared'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import type { LiveEvent } from '../live/live.ts'
 import { openTestApp, problemOf, type TestApp } from './test-app.ts'
 
 let test: TestApp
@@ -139,9 +140,12 @@ describe('POST /executions/{id}/cancel', () => {
     })
     await expect.poll(() => test.parts.live.listeners).toBe(1)
     const { id } = await test.submit({ code: '' }, { 'idempotency-key': 'to-be-canceled' })
+    const told: LiveEvent[] = []
+    test.parts.live.subscribe(id, (event) => told.push(event))
     const answer = await cancel(id)
     expect(answer.status).toBe(202)
     expect(await answer.json()).toMatchObject({ id, status: 'canceled', outcome: 'canceled' })
+    expect(told).toMatchObject([{ type: 'final', execution: { id, status: 'canceled' } }])
     expect(await (await waiting).json()).toMatchObject({ id, status: 'canceled' })
     expect((await cancel(id)).status).toBe(200)
   })

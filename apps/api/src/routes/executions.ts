@@ -14,6 +14,7 @@ import { toRecord, toSummary } from '../store/execution-row.ts'
 import { listExecutions } from '../store/list-executions.ts'
 import { readExecution } from '../store/read-execution.ts'
 import { readRequest } from '../store/read-request.ts'
+import { withWaitingReason } from '../store/waiting-reason.ts'
 
 const listQuery = z.strictObject({
   limit: limitParam,
@@ -56,7 +57,7 @@ export function executionRoutes({ db, live, dispatch }: Parts) {
       validQuery(c, noQuery)
       const execution = await readExecution(db, { id: idParam(c), project: visibleProject(c) })
       if (execution === undefined) throw notFound()
-      return c.json(toRecord(execution))
+      return c.json(toRecord(await withWaitingReason(db, execution)))
     })
 
     .get('/executions/:id/request', async (c) => {

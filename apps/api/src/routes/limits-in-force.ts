@@ -32,7 +32,7 @@ export function limitsInForce(
     // Executors have no limit of their own on cpu time
     const most = name === 'cpu_time_sec' ? undefined : executor[name]
     const asked = submission.limits[name]
-    if (most !== undefined && asked !== undefined && asked > most * 100)
+    if (most !== undefined && asked !== undefined && asked > most)
       errors.push({
         pointer: `/limits/${name}`,
         detail: `must be at most ${most}, which the executor allows`,

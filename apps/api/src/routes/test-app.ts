@@ -26,7 +26,7 @@ import { createApiKey, createVerifyKey } from '../store/api-keys.ts'
 import { cancel } from '../store/cancel.ts'
 import { serverId } from '../store/control.ts'
 import { createEnrollmentToken, enroll } from '../store/enrollment-tokens.ts'
-import { createExecutor } from '../store/executors.ts'
+import { insertExecutor } from '../store/executors.ts'
 import { createFinish } from '../store/finish.ts'
 import { createQueueFor } from '../store/queues.ts'
 import { openSession } from '../store/sessions.ts'
@@ -74,12 +74,12 @@ export async function openTestApp(database: 'pglite' | 'postgres' = 'postgres') 
     closing: closing.signal,
   }
   const app = createApp(parts)
-  await createExecutor(db, secrets, {
+  await insertExecutor(db, secrets, {
     name: 'local_python',
     source: 'config',
     settings: { executor_type: 'localhost', ...localhostExecutor.parse({}) },
   })
-  await createExecutor(db, secrets, {
+  await insertExecutor(db, secrets, {
     name: 'docker_python',
     source: 'config',
     settings: { executor_type: 'docker', ...dockerExecutor.parse({ image: 'python:3.13-slim' }) },

@@ -23,9 +23,18 @@ describe.each(testingDatabases)('cancel on $name', ({ open }) => {
     const { id } = await scene.submitOne()
     const first = await cancel(db, { id, project: scene.project })
     const stored = await scene.read(id)
-    expect(stored).toMatchObject({ status: 'canceled', outcome: 'canceled', attempt: 0, agent_id: null, stdout_bytes: 0 })
+    expect(stored).toMatchObject({
+      status: 'canceled',
+      outcome: 'canceled',
+      attempt: 0,
+      agent_id: null,
+      stdout_bytes: 0,
+    })
     expect(first).toEqual({ kind: 'canceled', execution: stored })
-    expect(await cancel(db, { id, project: scene.project })).toEqual({ kind: 'already_canceled', execution: stored })
+    expect(await cancel(db, { id, project: scene.project })).toEqual({
+      kind: 'already_canceled',
+      execution: stored,
+    })
   })
 
   it('asks the agent that holds it, as often as it is told to', async () => {
@@ -35,7 +44,10 @@ describe.each(testingDatabases)('cancel on $name', ({ open }) => {
     expect(await cancel(db, { id: claimed.id, project: null })).toMatchObject(asked)
     const running = await scene.submitAndClaim()
     await markRunning(db, scene.claimOf(running))
-    expect(await cancel(db, { id: running.id, project: null })).toMatchObject({ kind: 'canceling', execution: { status: 'canceling' } })
+    expect(await cancel(db, { id: running.id, project: null })).toMatchObject({
+      kind: 'canceling',
+      execution: { status: 'canceling' },
+    })
     const unanswered = await unansweredCancels(db, { olderThanMs: 0 })
     expect(unanswered).toContainEqual({ id: running.id, fence: running.fence, agentId: scene.agentId })
     expect(await unansweredCancels(db, { olderThanMs: 60_000 })).toEqual([])
@@ -53,7 +65,10 @@ describe.each(testingDatabases)('cancel on $name', ({ open }) => {
   it('tells how a final job ended, and knows nothing of other projects', async () => {
     const claimed = await scene.submitAndClaim()
     await scene.finish(scene.finishItem(claimed))
-    expect(await cancel(db, { id: claimed.id, project: null })).toEqual({ kind: 'final', status: 'completed' })
+    expect(await cancel(db, { id: claimed.id, project: null })).toEqual({
+      kind: 'final',
+      status: 'completed',
+    })
     expect(await cancel(db, { id: claimed.id, project: 'elsewhere' })).toEqual({ kind: 'not_found' })
     expect(await cancel(db, { id: newId(), project: null })).toEqual({ kind: 'not_found' })
   })

@@ -36,12 +36,19 @@ describe.each(testingDatabases)('claim on $name', ({ open }) => {
     const two = await scene.submitAndClaim()
     expect(two.fence).toBeGreaterThan(one.fence)
     expect(one.execution).toEqual(await scene.read(one.id))
-    expect(one.execution).toMatchObject({ status: 'assigned', agent_id: scene.agentId, epoch: scene.epoch, attempt: 0 })
+    expect(one.execution).toMatchObject({
+      status: 'assigned',
+      agent_id: scene.agentId,
+      epoch: scene.epoch,
+      attempt: 0,
+    })
     expect(one.request).toHaveLength(one.requestBytes)
   })
 
   it('leaves an input behind that is too large for the socket', async () => {
-    const { request, requestBytes, requestSha256 } = await scene.submitAndClaim({ code: 'x'.repeat(sizeLimits.socketInput) })
+    const { request, requestBytes, requestSha256 } = await scene.submitAndClaim({
+      code: 'x'.repeat(sizeLimits.socketInput),
+    })
     expect(request).toBeNull()
     expect(requestBytes).toBeGreaterThan(sizeLimits.socketInput)
     expect(requestSha256).toMatch(/^[0-9a-f]{64}$/)
@@ -77,7 +84,18 @@ describe.each(testingDatabases)('claim on $name', ({ open }) => {
     await setDraining(db, agentId, false)
     await db.query(`update agents set lease_until = now() - interval '1 second' where id = $1`, [agentId])
     expect(await scene.claim(1)).toEqual([])
-    expect([...(await renewLeases(db, [{ agentId, epoch: scene.epoch }, { agentId: given.agentId, epoch }], 60_000)).keys()]).toEqual([agentId])
+    expect([
+      ...(
+        await renewLeases(
+          db,
+          [
+            { agentId, epoch: scene.epoch },
+            { agentId: given.agentId, epoch },
+          ],
+          60_000,
+        )
+      ).keys(),
+    ]).toEqual([agentId])
     await revokeAgent(db, agentId)
     expect(await scene.claim(1)).toEqual([])
     expect(await renewLeases(db, [{ agentId, epoch: scene.epoch }], 60_000)).toEqual(new Map())
@@ -86,7 +104,10 @@ describe.each(testingDatabases)('claim on $name', ({ open }) => {
   it('gives nothing before its time or after its expiry', async () => {
     const { id } = await scene.submitOne({ expires_in_sec: 0.001 })
     await expect.poll(() => scene.claim(1)).toEqual([])
-    await db.query(`update jobs set expires_at = null, not_before = now() + interval '1 hour' where id = $1`, [id])
+    await db.query(
+      `update jobs set expires_at = null, not_before = now() + interval '1 hour' where id = $1`,
+      [id],
+    )
     expect(await scene.claim(1)).toEqual([])
     await db.query(`update jobs set not_before = now() where id = $1`, [id])
     expect(await scene.claim(1)).toHaveLength(1)
@@ -96,7 +117,11 @@ describe.each(testingDatabases)('claim on $name', ({ open }) => {
     const lost = await scene.submitAndClaim()
     const kept = await scene.submitAndClaim()
     const { agentId, epoch } = scene
-    const given = { agentId, epoch, held: [held(kept, 'accepted'), { ...held(lost, 'accepted'), fence: lost.fence + 1 }] }
+    const given = {
+      agentId,
+      epoch,
+      held: [held(kept, 'accepted'), { ...held(lost, 'accepted'), fence: lost.fence + 1 }],
+    }
     expect(await assignedButNotHeld(db, { ...given, olderThanMs: 60_000 })).toEqual([])
     expect(await assignedButNotHeld(db, { ...given, olderThanMs: 0 })).toEqual([lost])
     await markRunning(db, scene.claimOf(lost))
@@ -114,7 +139,11 @@ describe.each(testingDatabases)('claim on $name', ({ open }) => {
 
     it('refuses a stale claim', async () => {
       const claimed = scene.claimOf(await scene.submitAndClaim())
-      for (const stale of [{ fence: claimed.fence - 1 }, { epoch: claimed.epoch - 1 }, { agentId: claimed.id }])
+      for (const stale of [
+        { fence: claimed.fence - 1 },
+        { epoch: claimed.epoch - 1 },
+        { agentId: claimed.id },
+      ])
         expect(await markRunning(db, { ...claimed, ...stale })).toBeUndefined()
     })
   })
@@ -125,14 +154,21 @@ describe.each(testingDatabases)('claim on $name', ({ open }) => {
       const { verdict, execution } = await handBack(db, { ...claimed, reason: 'disk\0full' })
       expect(verdict).toBe('stored')
       expect(execution).toEqual(await scene.read(claimed.id))
-      expect(execution).toMatchObject({ status: 'waiting', waiting_reason: 'disk\uFFFDfull', agent_id: null, attempt: 0 })
+      expect(execution).toMatchObject({
+        status: 'waiting',
+        waiting_reason: 'disk\uFFFDfull',
+        agent_id: null,
+        attempt: 0,
+      })
       expect(await scene.claim(1)).toEqual([])
       expect(await handBack(db, { ...claimed, reason: '' })).toEqual({ verdict: 'stored' })
     })
 
     it('refuses a stale claim and one that has started', async () => {
       const claimed = scene.claimOf(await scene.submitAndClaim())
-      expect(await handBack(db, { ...claimed, fence: claimed.fence - 1, reason: '' })).toEqual({ verdict: 'stale' })
+      expect(await handBack(db, { ...claimed, fence: claimed.fence - 1, reason: '' })).toEqual({
+        verdict: 'stale',
+      })
       await markRunning(db, claimed)
       expect(await handBack(db, { ...claimed, reason: '' })).toEqual({ verdict: 'stale' })
       expect(await scene.read(claimed.id)).toMatchObject({ status: 'running' })

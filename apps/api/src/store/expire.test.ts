@@ -21,7 +21,8 @@ describe.each(testingDatabases)('beat on $name', ({ open }) => {
   })
   afterAll(() => db.close())
 
-  const endLease = () => db.query(`update agents set lease_until = now() - interval '1 second' where id = $1`, [scene.agentId])
+  const endLease = () =>
+    db.query(`update agents set lease_until = now() - interval '1 second' where id = $1`, [scene.agentId])
   const beatNow = () => beat(db, scene.time)
 
   it('ends what the agent held when its lease has run out, and says why', async () => {
@@ -35,7 +36,12 @@ describe.each(testingDatabases)('beat on $name', ({ open }) => {
     await endLease()
     const changed = new Map((await beatNow()).map((row) => [row.id, row]))
     const error = 'its agent did not renew its lease'
-    expect(changed.get(assigned.id)).toMatchObject({ outcome: 'lost', attempt: 1, error, agent_id: scene.agentId })
+    expect(changed.get(assigned.id)).toMatchObject({
+      outcome: 'lost',
+      attempt: 1,
+      error,
+      agent_id: scene.agentId,
+    })
     expect(changed.get(running.id)).toMatchObject({ outcome: 'lost', attempt: 1, error })
     expect(changed.get(running.id)!.start_time_ms).toBeGreaterThan(0)
     expect(changed.get(canceling.id)).toMatchObject({ outcome: 'canceled', error })
@@ -47,7 +53,12 @@ describe.each(testingDatabases)('beat on $name', ({ open }) => {
   it('keeps the output of what was lost', async () => {
     const claimed = await scene.submitAndClaim()
     await markRunning(db, scene.claimOf(claimed))
-    await appendOutput(db, { ...scene.claimOf(claimed), stream: 'stdout', offset: 0, bytes: Uint8Array.of(0, 255) })
+    await appendOutput(db, {
+      ...scene.claimOf(claimed),
+      stream: 'stdout',
+      offset: 0,
+      bytes: Uint8Array.of(0, 255),
+    })
     await endLease()
     await beatNow()
     const row = await readExecution(db, { id: claimed.id, project: null })
@@ -84,7 +95,9 @@ describe.each(testingDatabases)('beat on $name', ({ open }) => {
     await cancel(db, { id, project: null })
     expect(await beatNow()).toEqual([])
     await db.query(`update jobs set cancel_requested_at = now() - interval '1 hour' where id = $1`, [id])
-    expect(await beatNow()).toMatchObject([{ id, outcome: 'canceled', error: 'its agent did not answer the cancel' }])
+    expect(await beatNow()).toMatchObject([
+      { id, outcome: 'canceled', error: 'its agent did not answer the cancel' },
+    ])
   })
 
   it('rejects what waited for longer than its caller wanted', async () => {
@@ -93,7 +106,9 @@ describe.each(testingDatabases)('beat on $name', ({ open }) => {
     let changed: Awaited<ReturnType<typeof beat>> = []
     await expect.poll(async () => (changed = await beatNow()).length).toBe(1)
     expect(changed).toEqual([await scene.read(id)])
-    expect(changed).toMatchObject([{ status: 'failed', outcome: 'rejected', error: 'waited longer than expires_in_sec', attempt: 0 }])
+    expect(changed).toMatchObject([
+      { status: 'failed', outcome: 'rejected', error: 'waited longer than expires_in_sec', attempt: 0 },
+    ])
     expect(await scene.read(patient.id)).toMatchObject({ status: 'waiting' })
   })
 
@@ -106,14 +121,20 @@ describe.each(testingDatabases)('beat on $name', ({ open }) => {
       expect(changed).toMatchObject({ id, status: claims < 3 ? 'retrying' : 'failed', attempt: claims })
       await scene.reconnect()
     }
-    expect(await scene.read(id)).toMatchObject({ outcome: 'infra_error', error: expect.stringContaining('3 times') })
+    expect(await scene.read(id)).toMatchObject({
+      outcome: 'infra_error',
+      error: expect.stringContaining('3 times'),
+    })
   })
 
   it('waits longer, at most, before each further attempt', async () => {
     const times = { ...scene.time, retryMinMs: 10_000, retryMaxMs: 30_000 }
     const { id } = await scene.submitOne({ retry: { max_attempts: 10 } })
     for (const most of [10_000, 20_000]) {
-      await db.query(`update jobs set status = 'waiting', not_before = null where id = $1 and status = 'retrying'`, [id])
+      await db.query(
+        `update jobs set status = 'waiting', not_before = null where id = $1 and status = 'retrying'`,
+        [id],
+      )
       await scene.claim(1)
       await endLease()
       const [{ not_before } = { not_before: null }] = await beat(db, times)

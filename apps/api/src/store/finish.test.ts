@@ -25,7 +25,14 @@ describe.each(testingDatabases)('finish on $name', ({ open }) => {
 
   it('stores a result with every byte of its output, and answers with the row that is stored', async () => {
     const claimed = await scene.submitAndClaim()
-    const compile = { exit_code: 0, signal: null, duration_sec: 1, stdout: 'a\0b\uD800', stderr: '', truncated: false }
+    const compile = {
+      exit_code: 0,
+      signal: null,
+      duration_sec: 1,
+      stdout: 'a\0b\uD800',
+      stderr: '',
+      truncated: false,
+    }
     const { verdict, execution } = await scene.finish(
       scene.finishItem(claimed, { compile }, { stdout: everyByte, stderr: everyByte.toReversed() }),
     )
@@ -52,7 +59,11 @@ describe.each(testingDatabases)('finish on $name', ({ open }) => {
     expect(await scene.finish(item)).toEqual({ verdict: 'already' })
     const other = { ...item.result, outcome: 'failed' as const, exit_code: 1 }
     expect(await scene.finish({ ...item, result: other })).toEqual({ verdict: 'stale' })
-    expect(await scene.read(claimed.id)).toEqual({ ...first.execution, stdout: expect.anything(), stderr: expect.anything() })
+    expect(await scene.read(claimed.id)).toEqual({
+      ...first.execution,
+      stdout: expect.anything(),
+      stderr: expect.anything(),
+    })
   })
 
   it('accepts one result of many that come at once', async () => {
@@ -70,21 +81,36 @@ describe.each(testingDatabases)('finish on $name', ({ open }) => {
   it('refuses another fence, epoch or agent', async () => {
     const claimed = await scene.submitAndClaim()
     const item = scene.finishItem(claimed)
-    for (const stale of [{ fence: item.fence - 1 }, { fence: item.fence + 1 }, { epoch: item.epoch + 1 }, { agentId: item.id }])
+    for (const stale of [
+      { fence: item.fence - 1 },
+      { fence: item.fence + 1 },
+      { epoch: item.epoch + 1 },
+      { agentId: item.id },
+    ])
       expect(await scene.finish({ ...item, ...stale })).toEqual({ verdict: 'stale' })
     expect(await scene.read(claimed.id)).toMatchObject({ status: 'assigned' })
   })
 
   it('settles a whole batch in one statement, each on its own', async () => {
-    const claims = await Promise.all(Array.from({ length: 40 }, () => scene.submitOne())).then(() => scene.claim(40))
+    const claims = await Promise.all(Array.from({ length: 40 }, () => scene.submitOne())).then(() =>
+      scene.claim(40),
+    )
     const answers = await Promise.all(
       claims.map((one, n) =>
-        scene.finish(scene.finishItem(one, n % 4 === 0 ? { outcome: 'failed', exit_code: n } : {}, { stdout: bytes(`${n}`) })),
+        scene.finish(
+          scene.finishItem(one, n % 4 === 0 ? { outcome: 'failed', exit_code: n } : {}, {
+            stdout: bytes(`${n}`),
+          }),
+        ),
       ),
     )
     for (const [n, { verdict, execution }] of answers.entries()) {
       expect(verdict).toBe('stored')
-      expect(execution).toMatchObject({ id: claims[n]!.id, exit_code: n % 4 === 0 ? n : 0, stdout: bytes(`${n}`) })
+      expect(execution).toMatchObject({
+        id: claims[n]!.id,
+        exit_code: n % 4 === 0 ? n : 0,
+        stdout: bytes(`${n}`),
+      })
     }
   })
 
@@ -111,8 +137,12 @@ describe.each(testingDatabases)('finish on $name', ({ open }) => {
 
   it('takes no more than the limit, though the sums be right', async () => {
     const claimed = await scene.submitAndClaim({}, { limits: { timeout_sec: 1, output_limit_kb: 1 } })
-    expect(await scene.finish(scene.finishItem(claimed, {}, { stdout: new Uint8Array(1_025) }))).toMatchObject({ verdict: 'incomplete' })
-    expect(await scene.finish(scene.finishItem(claimed, {}, { stdout: new Uint8Array(1_024) }))).toMatchObject({ verdict: 'stored' })
+    expect(
+      await scene.finish(scene.finishItem(claimed, {}, { stdout: new Uint8Array(1_025) })),
+    ).toMatchObject({ verdict: 'incomplete' })
+    expect(
+      await scene.finish(scene.finishItem(claimed, {}, { stdout: new Uint8Array(1_024) })),
+    ).toMatchObject({ verdict: 'stored' })
   })
 
   it('keeps created ≤ start ≤ end ≤ stored whatever the agent says', async () => {
@@ -126,7 +156,12 @@ describe.each(testingDatabases)('finish on $name', ({ open }) => {
       const claimed = await scene.submitAndClaim()
       const { execution } = await scene.finish(scene.finishItem(claimed, { start_time_ms, end_time_ms }))
       const { created_at, ended_at } = execution!
-      const times = [created_at.getTime(), execution!.start_time_ms!, execution!.end_time_ms!, ended_at!.getTime()]
+      const times = [
+        created_at.getTime(),
+        execution!.start_time_ms!,
+        execution!.end_time_ms!,
+        ended_at!.getTime(),
+      ]
       expect(times).toEqual(times.toSorted((a, b) => a - b))
     }
   })
@@ -142,7 +177,12 @@ describe.each(testingDatabases)('finish on $name', ({ open }) => {
     const claimed = await scene.submitAndClaim()
     const { verdict, execution } = await scene.finish(scene.finishItem(claimed, result))
     expect(verdict).toBe('stored')
-    expect(execution).toMatchObject({ status: 'failed', outcome: 'infra_error', exit_code: null, error: expect.stringContaining('impossible') })
+    expect(execution).toMatchObject({
+      status: 'failed',
+      outcome: 'infra_error',
+      exit_code: null,
+      error: expect.stringContaining('impossible'),
+    })
   })
 
   describe('of what may be retried', () => {
@@ -179,11 +219,15 @@ describe.each(testingDatabases)('finish on $name', ({ open }) => {
         { outcome: 'rejected', exit_code: null },
       ] as const) {
         const claimed = await scene.submitAndClaim({ retry: { max_attempts: 5 } })
-        expect((await scene.finish(scene.finishItem(claimed, result))).execution).toMatchObject({ outcome: result.outcome })
+        expect((await scene.finish(scene.finishItem(claimed, result))).execution).toMatchObject({
+          outcome: result.outcome,
+        })
       }
       const claimed = await scene.submitAndClaim({ retry: { max_attempts: 5 } })
       await cancel(db, { id: claimed.id, project: null })
-      const { execution } = await scene.finish(scene.finishItem(claimed, { outcome: 'infra_error', exit_code: null }))
+      const { execution } = await scene.finish(
+        scene.finishItem(claimed, { outcome: 'infra_error', exit_code: null }),
+      )
       expect(execution).toMatchObject({ status: 'failed', outcome: 'infra_error' })
     })
   })

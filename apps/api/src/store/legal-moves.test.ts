@@ -44,7 +44,9 @@ describe.each(testingDatabases)('the rules of $name', ({ open }) => {
     const claimed = await scene.submitAndClaim()
     await scene.finish(scene.finishItem(claimed))
     const refusal = await attempt((tx) =>
-      tx.query(`update code_execution_results set exit_code = 1, success = false where id = $1`, [claimed.id]),
+      tx.query(`update code_execution_results set exit_code = 1, success = false where id = $1`, [
+        claimed.id,
+      ]),
     )
     expect(refusal).toBe('results_never_change')
   })
@@ -81,7 +83,10 @@ describe.each(testingDatabases)('the rules of $name', ({ open }) => {
 
   it.each([
     ['an exit code beside a signal', "exit_code = 1, signal = 'SIGKILL'"],
-    ['success with an exit code other than 0', "exit_code = 1, outcome = 'succeeded', success = true, completed = true"],
+    [
+      'success with an exit code other than 0',
+      "exit_code = 1, outcome = 'succeeded', success = true, completed = true",
+    ],
     ['success of what failed', 'success = true'],
     ['completion of what was lost', "outcome = 'lost', phase = null, completed = true"],
     ['what completed as not completed', 'completed = false'],

@@ -27,10 +27,15 @@ describe.each(testingDatabases)('output on $name', ({ open }) => {
   const append = (offset: number, bytes: Uint8Array, stream: 'stdout' | 'stderr' = 'stdout') =>
     appendOutput(db, { ...scene.claimOf(claimed), stream, offset, bytes })
   const stored = (offset = 0, length = 1e6) =>
-    readOutput(db, { id: claimed.id, fence: claimed.fence, stream: 'stdout', offset, length }).then((bytes) => new Uint8Array(bytes))
+    readOutput(db, { id: claimed.id, fence: claimed.fence, stream: 'stdout', offset, length }).then(
+      (bytes) => new Uint8Array(bytes),
+    )
 
   it('is an exact prefix of what was written, however often, late or torn it is sent', async () => {
-    const pieces = fc.array(fc.record({ from: fc.nat(767), length: fc.integer({ min: 1, max: 300 }) }), { minLength: 1, maxLength: 12 })
+    const pieces = fc.array(fc.record({ from: fc.nat(767), length: fc.integer({ min: 1, max: 300 }) }), {
+      minLength: 1,
+      maxLength: 12,
+    })
     await fc.assert(
       fc.asyncProperty(pieces, async (given) => {
         await db.query('delete from execution_output where execution_id = $1', [claimed.id])
@@ -47,9 +52,16 @@ describe.each(testingDatabases)('output on $name', ({ open }) => {
   })
 
   it('cuts an overlap, refuses a gap, and keeps the streams apart', async () => {
-    expect(await append(0, everyByte.subarray(0, 100))).toEqual({ verdict: 'stored', nextOffset: 100, attempt: 1 })
+    expect(await append(0, everyByte.subarray(0, 100))).toEqual({
+      verdict: 'stored',
+      nextOffset: 100,
+      attempt: 1,
+    })
     expect(await append(50, everyByte.subarray(50, 150))).toMatchObject({ nextOffset: 150 })
-    expect(await append(151, everyByte.subarray(151, 200))).toMatchObject({ verdict: 'stored', nextOffset: 150 })
+    expect(await append(151, everyByte.subarray(151, 200))).toMatchObject({
+      verdict: 'stored',
+      nextOffset: 150,
+    })
     expect(await append(0, everyByte.subarray(0, 10))).toMatchObject({ nextOffset: 150 })
     expect(await append(0, everyByte.subarray(0, 3), 'stderr')).toMatchObject({ nextOffset: 3 })
     expect(await stored()).toEqual(everyByte.subarray(0, 150))
@@ -58,7 +70,11 @@ describe.each(testingDatabases)('output on $name', ({ open }) => {
   it('is stored once when two connections send the same', async () => {
     for (let offset = 0; offset < 768; offset += 64) {
       const piece = everyByte.subarray(offset, offset + 64)
-      const answers = await Promise.all([append(offset, piece), append(offset, piece), append(offset, piece.subarray(0, 32))])
+      const answers = await Promise.all([
+        append(offset, piece),
+        append(offset, piece),
+        append(offset, piece.subarray(0, 32)),
+      ])
       for (const { nextOffset } of answers) expect([offset + 32, offset + 64]).toContain(nextOffset)
       await append(offset, piece)
     }

@@ -51,30 +51,39 @@ describe.each(testingDatabases)('reconcile on $name', ({ open }) => {
     ['running', 'starting', false, 'lost', 'drop', 1],
     ['running', 'ended', false, 'running', 'keep', 1],
     ['canceling', 'nothing', false, 'canceled', null, 1],
-  ])('of a job %s, held as %s, certain %s: %s', async (state, holding, certain, expected, verdict, attempt) => {
-    const claimed = await jobIn(state)
-    await scene.reconnect()
-    const list = holding === 'nothing' ? [] : [held(claimed, holding)]
-    const { jobs, ended } = await settle(certain, list)
-    const row = await scene.read(claimed.id)
-    expect(row.outcome ?? row.status).toBe(expected)
-    expect(row.attempt).toBe(attempt)
-    expect(jobs.map((one) => one.verdict)).toEqual(verdict === null ? [] : [verdict])
-    expect(jobs.every((one) => one.cancel === (state === 'canceling'))).toBe(true)
-    expect(ended).toEqual(expected === row.status && verdict === 'keep' ? [] : [row])
-    if (verdict === 'keep') {
-      expect(row.epoch).toBe(scene.epoch)
-      expect((await scene.finish(scene.finishItem(claimed))).verdict).toBe('stored')
-    }
-  })
+  ])(
+    'of a job %s, held as %s, certain %s: %s',
+    async (state, holding, certain, expected, verdict, attempt) => {
+      const claimed = await jobIn(state)
+      await scene.reconnect()
+      const list = holding === 'nothing' ? [] : [held(claimed, holding)]
+      const { jobs, ended } = await settle(certain, list)
+      const row = await scene.read(claimed.id)
+      expect(row.outcome ?? row.status).toBe(expected)
+      expect(row.attempt).toBe(attempt)
+      expect(jobs.map((one) => one.verdict)).toEqual(verdict === null ? [] : [verdict])
+      expect(jobs.every((one) => one.cancel === (state === 'canceling'))).toBe(true)
+      expect(ended).toEqual(expected === row.status && verdict === 'keep' ? [] : [row])
+      if (verdict === 'keep') {
+        expect(row.epoch).toBe(scene.epoch)
+        expect((await scene.finish(scene.finishItem(claimed))).verdict).toBe('stored')
+      }
+    },
+  )
 
   it('tries again what may be, and tells in words why it ended', async () => {
     const claimed = await jobIn('running', 2)
     const last = await jobIn('running')
     await scene.reconnect()
     const { ended } = await settle(true, [])
-    expect(ended.find(({ id }) => id === claimed.id)).toMatchObject({ status: 'retrying', attempt: 1, agent_id: null })
-    expect(ended.find(({ id }) => id === last.id)).toMatchObject({ error: 'its agent reconnected and holds it no more' })
+    expect(ended.find(({ id }) => id === claimed.id)).toMatchObject({
+      status: 'retrying',
+      attempt: 1,
+      agent_id: null,
+    })
+    expect(ended.find(({ id }) => id === last.id)).toMatchObject({
+      error: 'its agent reconnected and holds it no more',
+    })
   })
 
   it('drops another fence, other agents’ jobs and what is final', async () => {
@@ -84,7 +93,11 @@ describe.each(testingDatabases)('reconcile on $name', ({ open }) => {
     const other = await openScene(db)
     const foreign = await other.submitAndClaim()
     await scene.reconnect()
-    const given = [held({ ...claimed, fence: claimed.fence + 1 }, 'starting'), held(finished, 'ended'), held(foreign, 'starting')]
+    const given = [
+      held({ ...claimed, fence: claimed.fence + 1 }, 'starting'),
+      held(finished, 'ended'),
+      held(foreign, 'starting'),
+    ]
     const { jobs } = await settle(true, given)
     expect(jobs.map(({ id, verdict }) => [id, verdict])).toEqual(given.map(({ id }) => [id, 'drop']))
     expect(await scene.read(claimed.id)).toMatchObject({ outcome: 'lost' })
@@ -110,7 +123,12 @@ describe.each(testingDatabases)('reconcile on $name', ({ open }) => {
 
   it('tells how much output is stored', async () => {
     const claimed = await jobIn('running')
-    await appendOutput(db, { ...scene.claimOf(claimed), stream: 'stderr', offset: 0, bytes: new Uint8Array(5) })
+    await appendOutput(db, {
+      ...scene.claimOf(claimed),
+      stream: 'stderr',
+      offset: 0,
+      bytes: new Uint8Array(5),
+    })
     await scene.reconnect()
     const { jobs } = await settle(true, [held(claimed, 'starting')])
     expect(jobs).toMatchObject([{ offsets: { stdout: 0, stderr: 5 } }])

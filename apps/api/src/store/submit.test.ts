@@ -39,13 +39,15 @@ describe.each(testingDatabases)('submit on $name', ({ open }) => {
     const other = createSubmit(db)
     const items = Array.from({ length: 50 }, () => scene.item({}, key('fifty')))
     const answers = await Promise.all(items.map((item, n) => (n % 2 ? other : scene.submit)(item)))
-    const ids = answers.map((one) => (one.kind === 'stored' ? one.job.id : one.kind === 'repeated' ? one.id : one.kind))
+    const ids = answers.map((one) =>
+      one.kind === 'stored' ? one.job.id : one.kind === 'repeated' ? one.id : one.kind,
+    )
     expect(new Set(ids).size).toBe(1)
     expect(answers.filter((one) => one.kind === 'stored')).toHaveLength(1)
-    const [{ count }] = (await db.query('select count(*) from jobs where project = $1 and id = any(array(select json_array_elements_text($2::text::json)::uuid))', [
-      scene.project,
-      JSON.stringify(items.map(({ id }) => id)),
-    ])) as [{ count: number }]
+    const [{ count }] = (await db.query(
+      'select count(*) from jobs where project = $1 and id = any(array(select json_array_elements_text($2::text::json)::uuid))',
+      [scene.project, JSON.stringify(items.map(({ id }) => id))],
+    )) as [{ count: number }]
     expect(count).toBe(1)
   })
 

@@ -125,7 +125,11 @@ export async function openScene(db: Database) {
 
 export async function enrollAgent(db: Database): Promise<string> {
   const { token } = await createEnrollmentToken(db, { labels: {}, expiresInSec: 60 })
-  const enrolled = await enroll(db, { token, name: unique('agent'), publicKey: randomBytes(32).toString('base64') })
+  const enrolled = await enroll(db, {
+    token,
+    name: unique('agent'),
+    publicKey: randomBytes(32).toString('base64'),
+  })
   if (typeof enrolled === 'string') throw new Error(enrolled)
   return enrolled.agentId
 }

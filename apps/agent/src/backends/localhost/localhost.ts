@@ -18,7 +18,7 @@ import { makePlaces, placesOf, removeLeftovers, workDirName } from './places.ts'
 import type { Places } from './places.ts'
 import { probeSandbox } from './probe-sandbox.ts'
 import { killAll, markedBy, ofUid } from './processes.ts'
-import { refuseUnkeptLimits } from './refusals.ts'
+import { refuseSharedRoot, refuseUnkeptLimits } from './refusals.ts'
 import { runProgram } from './run-program.ts'
 import { runTool } from './run-tool.ts'
 import { interpreterOptions, sandboxHome, sandboxOptions } from './sandbox.ts'
@@ -93,16 +93,17 @@ class Localhost implements Backend {
     const uid = this.#uids?.uids[slot]
     const channels = await this.#channelsOf(slot)
     const program = programOf(submission, runtimes[assignment.runtime])
-    const root = settings.work_dir ?? this.#places.work
-    const dir = makeWorkDir(root, workDirName(this.#places, assignment), program, uid)
+    const work = join(settings.work_dir ?? this.#places.work, workDirName(this.#places, assignment))
+    const dir = { work, tmp: sandboxed ? undefined : `${work}-tmp` }
     try {
+      makeWorkDir(dir, program, uid)
       const { drained, ...end } = await runProgram({
         run,
         name: assignment.runtime,
         found,
         program,
         dir,
-        seen: sandboxed ? { home: sandboxHome, tmp: '/tmp' } : { home: dir.work, tmp: dir.tmp },
+        seen: sandboxed ? { home: sandboxHome, tmp: '/tmp' } : { home: work, tmp: `${work}-tmp` },
         channels,
         uid,
         isolation: this.#isolation(sandboxed),
@@ -126,8 +127,9 @@ class Localhost implements Backend {
   async #admit({
     assignment,
   }: Run): Promise<{ settings: LocalhostExecutor; sandboxed: boolean; found: FoundRuntime }> {
-    refuseUnkeptLimits(assignment)
     const settings = assignment.executor.settings as LocalhostExecutor
+    refuseUnkeptLimits(assignment)
+    if (settings.work_dir !== undefined) refuseSharedRoot(settings.work_dir)
     // `preferred` may lose control groups and seccomp, never what bubblewrap gives.
     const sandboxed = settings.sandbox !== 'none'
     const fault = sandboxed ? await this.#sandboxFault() : undefined

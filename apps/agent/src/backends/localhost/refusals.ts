@@ -1,3 +1,4 @@
+import { statSync } from 'node:fs'
 import type { Assignment } from '@errand/shared'
 import { Rejected } from '../backend.ts'
 
@@ -11,6 +12,19 @@ export function refuseUnkeptLimits({ required_limits }: Assignment): void {
     throw new Rejected(
       `this agent cannot keep ${asked.join(', ')} for code on its own host: control groups are missing`,
     )
+}
+
+/**
+ * In a folder that others may write to, a program could put a link in place of its own directory, which the agent
+ * then follows.
+ *
+ * @throws {Rejected}
+ */
+export function refuseSharedRoot(path: string): void {
+  const stat = statSync(path, { throwIfNoEntry: false })
+  if (!stat?.isDirectory()) throw new Rejected(`the work_dir ${path} is no directory on this host`)
+  if ((stat.mode & 0o022) !== 0)
+    throw new Rejected(`the work_dir ${path} is writable by others than its owner`)
 }
 
 /**

@@ -14,39 +14,33 @@ import { dirname, join } from 'node:path'
 import type { Program } from '../../runtimes/program.ts'
 import { runTool } from './run-tool.ts'
 
-/** The directory of one execution: `work` is where its files lie and where it runs, `tmp` its `TMPDIR`. */
+/** Where one execution's files lie and where it runs, and where it may put temporary files. */
 export interface WorkDir {
-  readonly path: string
   readonly work: string
-  readonly tmp: string
+  /** Undefined where a sandbox has a /tmp of its own. */
+  readonly tmp: string | undefined
 }
 
-/**
- * Makes it. Both folders are 0700 and `uid`'s, if given; what is around them is not, so that a compiler
- * could not put a link in place of the folder that the program then starts in.
- */
-export function makeWorkDir(root: string, name: string, program: Program, uid: number | undefined): WorkDir {
-  const path = join(root, name)
-  const dir = { path, work: join(path, 'work'), tmp: join(path, 'tmp') }
-  mkdirSync(path, uid === undefined ? 0o700 : 0o711)
-  for (const folder of [dir.work, dir.tmp]) makeFolder(folder, uid)
+/** Makes folders, 0700 and `uid`'s if given, that did not exist, and the program's files. */
+export function makeWorkDir(dir: WorkDir, program: Program, uid: number | undefined): void {
+  makeFolder(dir.work, uid)
+  if (dir.tmp !== undefined) makeFolder(dir.tmp, uid)
   const made = new Set(['.'])
   for (const file of program.files) {
     makeParents(dir.work, dirname(file.path), made, uid)
     writeNewFile(join(dir.work, file.path), file.content, uid)
   }
-  return dir
 }
 
 /**
- * Removes all of it, whatever the program left there: folders without permissions, deep trees, links (which
- * are not followed). No process of the execution may be alive.
+ * Removes both, whatever the program left there: folders without permissions, deep trees, links (which are not
+ * followed). No process of the execution may be alive.
  *
  * @throws when something stays
  */
-export async function removeWorkDir(dir: WorkDir, program: Program): Promise<void> {
-  if (removeUntouched(dir, program)) return
-  await removeTree(dir.path)
+export async function removeWorkDir({ work, tmp }: WorkDir, program: Program): Promise<void> {
+  if (!removeUntouched(work, program)) await removeTree(work)
+  if (tmp !== undefined && !removeEmpty(tmp)) await removeTree(tmp)
 }
 
 export async function removeTree(path: string): Promise<void> {
@@ -58,15 +52,21 @@ export async function removeTree(path: string): Promise<void> {
   await runTool('rm', ['-rf', '--', path])
 }
 
-/** The way of most runs, without a process: only what we made is there. */
-function removeUntouched({ path, work, tmp }: WorkDir, program: Program): boolean {
-  const [only, ...others] = program.files
+/** The way of most runs, without a process: only the one file that we wrote is there. */
+function removeUntouched(work: string, { files }: Program): boolean {
+  const [only, ...others] = files
   if (!only || others.length > 0 || only.path.includes('/')) return false
   try {
     unlinkSync(join(work, only.path))
-    rmdirSync(work)
-    rmdirSync(tmp)
-    rmdirSync(path)
+  } catch {
+    return false
+  }
+  return removeEmpty(work)
+}
+
+function removeEmpty(folder: string): boolean {
+  try {
+    rmdirSync(folder)
     return true
   } catch {
     return false

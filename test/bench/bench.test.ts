@@ -1,0 +1,21 @@
+import { mkdtempSync, readFileSync, readdirSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { execa } from 'execa'
+import { expect, it, onTestFinished } from 'vitest'
+
+it('prints every subject beside the bare spawn and keeps the figures', async () => {
+  const out = mkdtempSync(join(tmpdir(), 'errand-bench-'))
+  onTestFinished(() => rmSync(out, { recursive: true }))
+  const main = join(import.meta.dirname, 'main.ts')
+  const { stdout } = await execa(process.execPath, [main, '--seconds', '0.2', '--rounds', '1', '--out', out])
+  const [file] = readdirSync(out)
+  const kept = JSON.parse(readFileSync(join(out, file!), 'utf8'))
+  expect(kept).toMatchObject({ commit: expect.any(String), machine: { cores: expect.any(Number) } })
+  const subjects = ['bare spawn', 'Errand, unsandboxed, PostgreSQL', 'Errand, sandboxed, PGlite']
+  for (const name of subjects)
+    for (const at_once of [1, 2, 4, 8]) {
+      expect(kept.rows).toContainEqual(expect.objectContaining({ name, at_once, runs: expect.any(Number) }))
+      expect(stdout).toMatch(new RegExp(`^\\| ${at_once} \\| ${name} \\|`, 'm'))
+    }
+}, 240_000)
