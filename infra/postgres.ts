@@ -1,13 +1,13 @@
 import { spawn } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
-import { chownSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { chownSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import type { Socket } from 'node:net'
-import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { createDatabase } from './create-database.ts'
 import { freePort } from './free-port.ts'
+import { ownedDirectory } from './owned-directory.ts'
 import { postgresBin, serverUser } from './postgres-bin.ts'
 import { runTool } from './run-tool.ts'
 
@@ -38,7 +38,7 @@ export interface PostgresOptions {
 export async function startPostgres({ dir, fsync = true }: PostgresOptions = {}): Promise<Postgres> {
   const bin = postgresBin()
   const user = serverUser()
-  const home = dir ?? mkdtempSync(join(tmpdir(), 'errand-postgres-'))
+  const home = dir ?? ownedDirectory('errand-postgres-')
   mkdirSync(home, { recursive: true, mode: 0o700 })
   // Root may not run PostgreSQL: the files belong to the user who does.
   if (user.uid !== undefined) chownSync(home, user.uid, user.gid ?? user.uid)
@@ -58,23 +58,23 @@ export async function startPostgres({ dir, fsync = true }: PostgresOptions = {})
 
   const start = async (): Promise<void> => {
     if (running) throw new Error('PostgreSQL is running already')
-    const removeWhenOrphaned = dir === undefined ? home : ''
+    const temporary = dir === undefined ? home : ''
     running = await launch({
       command: [join(bin, 'postgres'), '-D', data, ...options],
       user,
       home,
       data,
-      removeWhenOrphaned,
+      temporary,
     })
   }
   const kill = async (): Promise<void> => {
     if (!running) return
     process.kill(running.pid, 'SIGKILL')
-    await running.end()
+    await running.end('keep')
     running = undefined
   }
   const stop = async (): Promise<void> => {
-    await running?.end()
+    await running?.end('remove')
     running = undefined
     if (dir === undefined) rmSync(home, { recursive: true, force: true })
   }
@@ -143,32 +143,32 @@ async function initialise(given: Place & { bin: string; password: string }): Pro
 interface Running {
   pid: number
   /** Asks for a fast shutdown, if it is not down yet; returns when the postmaster and all its backends have ended. */
-  end(): Promise<void>
+  end(data: 'keep' | 'remove'): Promise<void>
 }
 
 /**
- * The shell is the lifeline: it waits for a line on its stdin. A line is the request to shut down; the end of
- * input without one means that our process died, and then it ends PostgreSQL and removes the data.
+ * The shell is the lifeline: it waits for a line on its stdin. A line is the request to shut down, and says what
+ * becomes of the data; the end of input without one means that our process died, and then both go.
  * PostgreSQL and every backend hold the shell's stdout and nobody else does: its end says that all are gone.
  */
 const lifeline = `
 "$@" 2>>"$HOME_DIR/log" &
 echo $!
 exec >&-
-if read -r line; then kill -INT $!; wait $!; exit 0; fi
-kill -QUIT $!; wait $!
-if [ -n "$REMOVE" ]; then rm -rf "$REMOVE"; fi
+if read -r data; then kill -INT $!; else kill -QUIT $!; fi
+wait $!
+if [ "$data" != keep ] && [ -n "$TEMPORARY" ]; then rm -rf "$TEMPORARY"; fi
 `
 
-async function launch(given: Place & { command: string[]; removeWhenOrphaned: string }): Promise<Running> {
-  const { command, user, home, data, removeWhenOrphaned } = given
+async function launch(given: Place & { command: string[]; temporary: string }): Promise<Running> {
+  const { command, user, home, data, temporary } = given
   const shell = spawn('/bin/sh', ['-c', lifeline, 'sh', ...command], {
     ...user,
     cwd: home,
     // A session of its own: Ctrl-C must not reach the shell, it learns of our end by its stdin.
     detached: true,
     stdio: ['pipe', 'pipe', 'ignore'],
-    env: { ...process.env, HOME_DIR: home, REMOVE: removeWhenOrphaned },
+    env: { ...process.env, HOME_DIR: home, TEMPORARY: temporary },
   })
   shell.unref()
   const stdin = shell.stdin as Socket
@@ -178,15 +178,18 @@ async function launch(given: Place & { command: string[]; removeWhenOrphaned: st
   stdin.on('error', () => {})
   stdout.on('data', (text: Buffer) => (pid = Number(text.toString())))
   stdout.once('close', () => (gone = true))
-  const end = async (): Promise<void> => {
-    stdin.end('stop\n')
+  const ended = once(shell, 'exit')
+  const end = async (data: 'keep' | 'remove'): Promise<void> => {
+    stdin.end(`${data}\n`)
+    shell.ref()
     stdout.ref()
+    await ended
     if (!gone) await once(stdout, 'close')
   }
   const deadline = Date.now() + 60_000
   while (!isReady(data, pid)) {
     if (gone || Date.now() > deadline) {
-      await end()
+      await end('keep')
       throw new Error(`PostgreSQL did not start:\n${readLog(home)}`)
     }
     await sleep(10)

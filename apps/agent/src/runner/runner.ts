@@ -2,6 +2,7 @@ import type {
   AgentPolicy,
   Assignment,
   ExecutorType,
+  SlotClass,
   Slots as SlotCounts,
   TimeConstants,
 } from '@errand/shared'

@@ -12,9 +12,9 @@ describe('checkJsonShape', () => {
     expect(() => check('{"a":'.repeat(33))).toThrow(Problem)
   })
 
-  it('takes 50,000 values and refuses one more', () => {
-    expect(() => check(`[${'1,'.repeat(49_999)}1]`)).not.toThrow()
-    expect(() => check(`[${'1,'.repeat(50_000)}1]`)).toThrow(Problem)
+  it('takes 20,000 values and refuses one more', () => {
+    expect(() => check(`[${'1,'.repeat(19_999)}1]`)).not.toThrow()
+    expect(() => check(`[${'1,'.repeat(20_000)}1]`)).toThrow(Problem)
   })
 
   it('counts nothing inside strings, whatever is escaped there', () => {

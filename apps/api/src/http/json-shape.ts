@@ -2,7 +2,7 @@ import { sizeLimits } from '@errand/shared'
 import { Problem } from './problem.ts'
 
 /** No body of ours needs more (the largest has 10,000 arguments, 1,000 files and 512 variables). */
-const mostValues = 50_000
+const mostValues = 20_000
 
 const quote = 0x22
 const backslash = 0x5c
@@ -13,7 +13,7 @@ const openBrace = 0x7b
 const closeBrace = 0x7d
 
 /**
- * Refuses JSON that nests deeper than 32 or has more than 50,000 values, before the parser builds them: 16 MiB of
+ * Refuses JSON that nests deeper than 32 or has more than 20,000 values, before the parser builds them: 16 MiB of
  * `[` or of `1,` would cost it a hundred times that. One pass over the bytes; strings are jumped over.
  */
 export function checkJsonShape(bytes: Uint8Array): void {

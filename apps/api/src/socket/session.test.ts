@@ -1,0 +1,239 @@
+import { closeCode, scaleTime, type Held } from '@errand/shared'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { createAssignmentOf } from '../dispatch/assignment-of.ts'
+import { createDispatch } from '../dispatch/dispatch.ts'
+import { createIngest } from '../ingest/ingest.ts'
+import { createLive } from '../live/live.ts'
+import { createSecrets } from '../secrets/secrets.ts'
+import { cancel } from '../store/cancel.ts'
+import { serverId } from '../store/control.ts'
+import type { Database } from '../store/database.ts'
+import { createEnrollmentToken, enroll } from '../store/enrollment-tokens.ts'
+import { createFinish } from '../store/finish.ts'
+import { testingDatabases } from '../store/testing-databases.ts'
+import { openScene, report, succeeded, totals } from '../store/testing-scene.ts'
+import { openSession } from './session.ts'
+import { TestingAgent } from './testing-agent.ts'
+
+const silent = { debug() {}, info() {}, warn() {}, error() {} }
+const localReport = { ...report, backends: { localhost: { available: true, isolation: null, missing: [] } } }
+const text = (given: string) => new TextEncoder().encode(given)
+
+describe.each(testingDatabases)('a session on $name', ({ open }) => {
+  let db: Database
+  beforeAll(async () => {
+    db = await open()
+  })
+  afterAll(() => db.close())
+
+  /** An API with its own dispatch, and an enrolled agent whose label only its own executions want. */
+  async function stage() {
+    const time = { ...scaleTime(1), handshakeMs: 300 }
+    const scene = await openScene(db)
+    const live = createLive()
+    const secrets = await createSecrets(`test:${new Uint8Array(32).fill(1).toBase64()}`)
+    const dispatch = createDispatch({ db, log: silent, assignmentOf: createAssignmentOf(db, secrets) })
+    const ingest = createIngest({ db, live, dispatch, log: silent, finish: createFinish(db, time) })
+    const parts = { db, dispatch, ingest, live, log: silent, time, serverId: await serverId(db) }
+    const { publicKey, privateKey } = (await crypto.subtle.generateKey('Ed25519', true, [
+      'sign',
+      'verify',
+    ])) as { publicKey: CryptoKey; privateKey: CryptoKey }
+    const { token } = await createEnrollmentToken(db, { labels: {}, expiresInSec: 60 })
+    const enrolled = await enroll(db, {
+      token,
+      name: `agent-${scene.queueId}`,
+      publicKey: new Uint8Array(await crypto.subtle.exportKey('raw', publicKey)).toBase64(),
+    })
+    if (typeof enrolled === 'string') throw new Error(enrolled)
+    const proof = { agentId: enrolled.agentId, privateKey, report: localReport }
+
+    function dial(): TestingAgent {
+      const agent = new TestingAgent()
+      agent.events = openSession(parts, agent.socket)
+      return agent
+    }
+    async function connect(held: Held[] = []) {
+      const agent = dial()
+      await agent.hello(proof)
+      const { epoch } = await agent.take('welcome')
+      agent.send({ type: 'inventory', held })
+      const { jobs } = await agent.take('reconciled')
+      await dispatch.poll()
+      return { agent, epoch, jobs }
+    }
+    async function submit() {
+      const job = await scene.submitOne()
+      dispatch.kick(job.queue_id)
+      return job
+    }
+    return { scene, dispatch, live, proof, dial, connect, submit }
+  }
+
+  const credits = (run: number) => ({ type: 'credits', run, ssh: 0, maintenance: 0 }) as const
+  const finish = (of: { id: string; fence: number }, stdout = '') =>
+    ({
+      type: 'finish',
+      id: of.id,
+      fence: of.fence,
+      inline: { stdout: stdout.length, stderr: 0 },
+      result: { ...succeeded(), stdout: totals(text(stdout)) },
+    }) as const
+
+  it('assigns a job, takes its result and tells who listens', async () => {
+    const { live, connect, submit, scene } = await stage()
+    const { agent } = await connect()
+    agent.send(credits(1))
+    const { id } = await submit()
+    const told = new Promise((resolve) => live.subscribe(id, resolve))
+    const { job } = await agent.take('assign')
+    expect(job).toMatchObject({ id, attempt: 0, attempts_left: false, request: { code: 'print(1)' } })
+    agent.send(finish(job, 'hi\n'), text('hi\n'))
+    expect(await agent.take('finished')).toMatchObject({ id, verdict: 'stored' })
+    expect(await told).toMatchObject({ type: 'final', execution: { outcome: 'succeeded' } })
+    const stored = await scene.read(id)
+    expect(stored.status).toBe('completed')
+    expect([...stored.stdout!]).toEqual([...text('hi\n')])
+  })
+
+  it('never assigns more than was granted', async () => {
+    const { connect, submit } = await stage()
+    const { agent } = await connect()
+    const first = await submit()
+    await submit()
+    agent.send(credits(1))
+    const { job } = await agent.take('assign')
+    expect(job.id).toBe(first.id)
+    agent.send({ type: 'renew', sequence: 1, held: [{ id: job.id, fence: job.fence, state: 'accepted' }] })
+    await agent.take('renewed')
+    expect(agent.received).toEqual([])
+    agent.send(credits(1))
+    await agent.take('assign')
+  })
+
+  it('refuses a signature over another nonce, an unknown agent and another protocol', async () => {
+    const { dial, proof } = await stage()
+    for (const [given, code] of [
+      [{ ...proof, nonce: 'AAAA' }, closeCode.refused],
+      [{ ...proof, agentId: crypto.randomUUID() }, closeCode.refused],
+      [{ ...proof, protocol: 2 }, closeCode.unsupportedVersion],
+    ] as const) {
+      const agent = dial()
+      await agent.hello(given)
+      expect(await agent.closing()).toMatchObject({ code })
+    }
+  })
+
+  it('closes who does not prove himself in time', async () => {
+    const { dial } = await stage()
+    expect(await dial().closing()).toMatchObject({ code: closeCode.policyViolation })
+  })
+
+  it.each([
+    ['credits before the inventory', () => JSON.stringify(credits(1))],
+    ['an unknown message', () => '{"type":"nonsense"}'],
+    ['no JSON', () => '{'],
+    ['a binary frame shorter than it says', () => new Uint8Array([0, 0, 1, 0, 123])],
+  ])('closes on %s', async (_, frame) => {
+    const { dial, proof } = await stage()
+    const agent = dial()
+    await agent.hello(proof)
+    await agent.take('welcome')
+    agent.events.message(frame())
+    expect(await agent.closing()).toMatchObject({ code: closeCode.protocolError })
+  })
+
+  it('lets the newest socket of an agent win; the older one can store nothing more', async () => {
+    const { connect, submit, scene } = await stage()
+    const { agent: older } = await connect()
+    older.send(credits(1))
+    const { id } = await submit()
+    const { job } = await older.take('assign')
+    const { agent: newer, jobs } = await connect([{ id, fence: job.fence, state: 'starting' }])
+    expect(await older.closing()).toMatchObject({ code: closeCode.replaced })
+    expect(jobs).toMatchObject([{ id, verdict: 'keep', cancel: false }])
+    older.events.message(JSON.stringify(finish(job)))
+    newer.send(finish(job))
+    expect(await newer.take('finished')).toMatchObject({ verdict: 'stored' })
+    newer.send(finish(job))
+    expect(await newer.take('finished')).toMatchObject({ verdict: 'already' })
+    expect(await scene.read(id)).toMatchObject({ outcome: 'succeeded' })
+  })
+
+  it('gives what an agent never received to the next claim', async () => {
+    const { connect, submit } = await stage()
+    const { agent: first } = await connect()
+    first.send(credits(1))
+    const { id } = await submit()
+    const { job } = await first.take('assign')
+    const { agent } = await connect([])
+    agent.send(credits(1))
+    const { job: again } = await agent.take('assign')
+    expect(again).toMatchObject({ id, attempt: 0 })
+    expect(again.fence).toBeGreaterThan(job.fence)
+  })
+
+  it('sends a cancel after the assignment that it is about, and tells it again at a reconnect', async () => {
+    const { connect, submit, dispatch, proof } = await stage()
+    const { agent } = await connect()
+    agent.send(credits(1))
+    const { id } = await submit()
+    const { job } = await agent.take('assign')
+    const asked = await cancel(db, { id, project: null })
+    expect(asked).toMatchObject({ kind: 'canceling', agentId: proof.agentId, fence: job.fence })
+    dispatch.cancel(proof.agentId, id, job.fence)
+    expect(await agent.take('cancel')).toMatchObject({ id, fence: job.fence })
+    const { jobs } = await connect([{ id, fence: job.fence, state: 'starting' }])
+    expect(jobs).toMatchObject([{ id, verdict: 'keep', cancel: true }])
+  })
+
+  it('stores output in order, answers where it stands, and publishes it', async () => {
+    const { connect, submit, live } = await stage()
+    const { agent } = await connect()
+    agent.send(credits(1))
+    const { id } = await submit()
+    const { job } = await agent.take('assign')
+    const seen: unknown[] = []
+    live.subscribe(id, (event) => event.type === 'output' && seen.push([event.offset, event.bytes]))
+    const { fence } = job
+    agent.send({ type: 'output', id, fence, stream: 'stdout', offset: 0 }, text('abc'))
+    agent.send({ type: 'output', id, fence, stream: 'stdout', offset: 3 }, text('def'))
+    // a gap: refused, with the offset to go on from
+    agent.send({ type: 'output', id, fence, stream: 'stdout', offset: 9 }, text('x'))
+    const offsets = []
+    for (let n = 0; n < 3; n++) offsets.push((await agent.take('output_stored')).next_offset)
+    expect(offsets).toEqual([3, 6, 6])
+    expect(seen.slice(0, 2)).toEqual([
+      [0, text('abc')],
+      [3, text('def')],
+    ])
+  })
+
+  it('takes back what an agent could not take, with its reason', async () => {
+    const { connect, submit, scene } = await stage()
+    const { agent } = await connect()
+    agent.send(credits(1))
+    const { id } = await submit()
+    const { job } = await agent.take('assign')
+    agent.send({ type: 'return', id, fence: job.fence, reason: 'the disk is full' })
+    expect(await agent.take('returned')).toMatchObject({ verdict: 'stored' })
+    expect(await scene.read(id)).toMatchObject({
+      status: 'waiting',
+      waiting_reason: 'the disk is full',
+      attempt: 0,
+    })
+  })
+
+  it('gives nothing to an agent that drains, until it resumes', async () => {
+    const { connect, submit, dispatch, proof, scene } = await stage()
+    const { agent } = await connect()
+    dispatch.setDraining(proof.agentId, true)
+    agent.send(credits(1))
+    const { id } = await submit()
+    agent.send({ type: 'renew', sequence: 1, held: [] })
+    await agent.take('renewed')
+    expect(await scene.read(id)).toMatchObject({ status: 'waiting' })
+    dispatch.setDraining(proof.agentId, false)
+    expect((await agent.take('assign')).job.id).toBe(id)
+  })
+})
