@@ -102,7 +102,7 @@ function starting(
   const { spool, delivery, lease, clock, time } = parts
   return (phase: Phase, limitMs: number) => {
     if (!job.ending.goesOn) throw new NotStarted(`it is to end: ${job.ending.reason}`)
-    if (false) throw new NotStarted("the agent's lease ran out before it could start")
+    if (!lease.alive) throw new NotStarted("the agent's lease ran out before it could start")
     if (!job.ending.started) {
       try {
         spool.starting(job, clock.now())

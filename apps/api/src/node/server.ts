@@ -48,12 +48,14 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
     port: typeof address === 'object' && address ? address.port : port,
     async close(withinMs) {
       const closed = new Promise<void>((resolve) => server.close(() => resolve()))
-      server.closeIdleConnections()
+      // A connection that has had its answer is kept alive for a next request; there is none.
+      const idle = setInterval(() => server.closeIdleConnections(), 50)
       const force = setTimeout(() => {
         server.closeAllConnections()
         for (const socket of sockets.clients) socket.terminate()
       }, withinMs)
       await closed
+      clearInterval(idle)
       clearTimeout(force)
     },
   }
