@@ -5,11 +5,11 @@ import { drive } from './drive.ts'
 import type { Driven, Driving } from './drive.ts'
 import { driving, residue } from './harness.ts'
 import type { Harness } from './harness.ts'
-import { languages } from './languages.ts'
+import { languages, wrongPrograms } from './languages.ts'
 
 /** What every backend keeps, whatever it runs code in. */
 export function contract(name: string, open: () => Promise<Harness>): void {
-  describe(name, () => {
+  describe(`${name}`, () => {
     let harness: Harness
     beforeAll(async () => {
       harness = await open()
@@ -284,6 +284,12 @@ print(json.dumps({p: open(p, 'rb').read().hex() for p in here}))`
     })
 
     describe('the place it runs in', () => {
+      test('has three descriptors open', async () => {
+        const { stdout } = await run({ code: 'import os; print(*sorted(os.listdir("/proc/self/fd")))' })
+        // and the one that lists them
+        expect(stdout.toString()).toBe('0 1 2 3\n')
+      })
+
       test('is a directory of its own that it may write to, and so are HOME and TMPDIR', async () => {
         const { stdout, outcome } = await bash('ls -A; touch here "$HOME/home" "$TMPDIR/tmp" && pwd')
         expect(outcome).toBe('succeeded')
@@ -307,38 +313,38 @@ for _ in range(300): os.mkdir('d' * 100); os.chdir('d' * 100)`
       })
     })
 
-    describe.each(languages)('$runtime', ({ runtime, program, wrong, crash, crashed }) => {
-      test('reads input, arguments and a second file', { timeout: 60_000 }, async () => {
-        const { stdout, stderr, end } = await run({
-          runtime,
-          ...program,
-          stdin: 'Ada\n',
-          args: ['x y', '$z'],
-        })
-        expect(stderr.toString()).toBe('')
-        expect(stdout.toString()).toBe('hello Ada [x y] [$z]\n')
-        expect(end).toMatchObject({ exit_code: 0, phase: 'run' })
-        expect(end.runtime_id).toMatch(new RegExp(`^${runtime}\\d+(\\.\\d+)*$`))
-      })
+    test.each(languages)('$runtime: input, arguments and a second file', async ({ runtime, program }) => {
+      const { stdout, stderr, end } = await run({ runtime, ...program, stdin: 'Ada\n', args: ['x y', '$z'] })
+      expect(stderr.toString()).toBe('')
+      expect(stdout.toString()).toBe('hello Ada [x y] [$z]\n')
+      expect(end).toMatchObject({ exit_code: 0, phase: 'run' })
+      expect(end.runtime_id).toMatch(new RegExp(`^${runtime}\\d+(\\.\\d+)*$`))
+    })
 
-      if (wrong !== undefined)
-        test('tells of code that does not compile', { timeout: 60_000 }, async () => {
-          const { outcome, end, stdout, stderr } = await run({ runtime, code: wrong })
-          expect(outcome).toBe('failed')
-          expect(end).toMatchObject({ phase: 'compile', signal: null, compile: { signal: null } })
-          expect(end.exit_code).not.toBe(0)
-          expect(end.compile!.exit_code).toBe(end.exit_code)
-          expect(end.compile!.stdout + end.compile!.stderr).toMatch(/error|undefined|declared/i)
-          expect([stdout.length, stderr.length]).toEqual([0, 0])
-        })
+    test.each(languages)('$runtime: a crash', async ({ runtime, crash, crashed, says }) => {
+      const { outcome, end, stdout, stderr } = await run({ runtime, code: crash })
+      expect(outcome).toBe('failed')
+      expect(end).toMatchObject({ phase: 'run', ...crashed })
+      expect(stdout.toString()).toBe('before\n')
+      expect(stderr.toString()).toMatch(says)
+    })
 
-      test('tells of a crash', { timeout: 60_000 }, async () => {
-        const { outcome, end, stdout, stderr } = await run({ runtime, code: crash })
-        expect(outcome).toBe('failed')
-        expect(end).toMatchObject({ phase: 'run', ...crashed })
-        expect(stdout.toString()).toBe('before\n')
-        if (crashed.signal === null) expect(stderr.toString()).not.toBe('')
-      })
+    test.each(wrongPrograms)('$runtime: code that does not compile', async ({ runtime, code }) => {
+      const { outcome, end, stdout, stderr } = await run({ runtime, code })
+      expect(outcome).toBe('failed')
+      expect(end).toMatchObject({ phase: 'compile', signal: null, compile: { signal: null } })
+      expect(end.exit_code).not.toBe(0)
+      expect(end.compile!.exit_code).toBe(end.exit_code)
+      expect(end.compile!.stdout + end.compile!.stderr).toMatch(/error|undefined|declared/i)
+      expect([stdout.length, stderr.length]).toEqual([0, 0])
+    })
+
+    test('a compile step that prints too much is cut, and its program runs', async () => {
+      const warnings = Array.from({ length: 5_000 }, (_, index) => `#warning number ${index}`).join('\n')
+      const { outcome, end } = await run({ runtime: 'c', code: `${warnings}\nint main(void) { return 0; }` })
+      expect(outcome).toBe('succeeded')
+      expect(end.compile).toMatchObject({ exit_code: 0, stdout: '', truncated: true })
+      expect(end.compile!.stderr.length).toBe(64 * 1024)
     })
 
     test(

@@ -4,11 +4,11 @@ import type { RuntimeName, SubmissionBody } from '@errand/shared'
 export interface Language {
   runtime: RuntimeName
   program: Pick<SubmissionBody, 'files' | 'entrypoint'>
-  /** Does not compile; only where there is a compile step. */
-  wrong?: string
   /** Prints `before`, then ends as `crashed` says. */
   crash: string
   crashed: { exit_code: number | null; signal: string | null }
+  /** Its standard error then. */
+  says: RegExp
 }
 
 const exits = (exit_code: number) => ({ exit_code, signal: null })
@@ -28,6 +28,7 @@ print(greet(input()), *(f'[{arg}]' for arg in sys.argv[1:]))`,
     }),
     crash: `print('before', flush=True); raise ValueError('x')`,
     crashed: exits(1),
+    says: /ValueError: x/,
   },
   {
     runtime: 'node',
@@ -39,6 +40,7 @@ console.log(greet(name), ...process.argv.slice(2).map((arg) => '[' + arg + ']'))
     }),
     crash: `console.log('before'); throw new Error('x')`,
     crashed: exits(1),
+    says: /Error: x/,
   },
   {
     runtime: 'typescript',
@@ -49,9 +51,9 @@ const name: string = readFileSync(0, 'utf8').trim()
 console.log(greet(name), ...process.argv.slice(2).map((arg) => '[' + arg + ']'))`,
       'helper.ts': `export const greet = (name: string): string => 'hello ' + name`,
     }),
-    wrong: `const x: number = 'not a number'`,
     crash: `console.log('before'); throw new Error('x')`,
     crashed: exits(1),
+    says: /Error: x/,
   },
   {
     runtime: 'bash',
@@ -62,6 +64,7 @@ read -r name; greet "$name"; printf ' [%s]' "$@"; echo`,
     }),
     crash: `echo before; set -u; echo "$nothing"`,
     crashed: exits(1),
+    says: /nothing: unbound variable/,
   },
   {
     runtime: 'c',
@@ -80,10 +83,10 @@ int main(int argc, char **argv) {
 #include "helper.h"
 void greet(const char *name) { printf("hello %s", name); }`,
     }),
-    wrong: `int main(void) { return nothing; }`,
     crash: `#include <stdio.h>
 int main(void) { puts("before"); fflush(stdout); volatile int *p = 0; return *p; }`,
     crashed: { exit_code: null, signal: 'SIGSEGV' },
+    says: /^$/,
   },
   {
     runtime: 'cpp',
@@ -102,10 +105,10 @@ std::string greet(const std::string &name);`,
       'helper.cpp': `#include "helper.hpp"
 std::string greet(const std::string &name) { return "hello " + name; }`,
     }),
-    wrong: `int main() { return nothing; }`,
     crash: `#include <iostream>
 int main() { std::cout << "before" << std::endl; throw 1; }`,
     crashed: { exit_code: null, signal: 'SIGABRT' },
+    says: /terminate called/,
   },
   {
     runtime: 'java',
@@ -122,11 +125,11 @@ public class Hello {
       'src/org/example/Helper.java': `package org.example;
 class Helper { static String greet(String name) { return "hello " + name; } }`,
     }),
-    wrong: `public class Main { int x = nothing; }`,
     crash: `public class Main {
   public static void main(String[] args) { System.out.println("before"); throw new RuntimeException("x"); }
 }`,
     crashed: exits(1),
+    says: /RuntimeException: x/,
   },
   {
     runtime: 'go',
@@ -154,15 +157,13 @@ func main() {
 
 func Greet(name string) string { return "hello " + name }`,
     }),
-    wrong: `package main
-
-func main() { nothing() }`,
     crash: `package main
 
 import "fmt"
 
 func main() { fmt.Println("before"); panic("x") }`,
     crashed: exits(2),
+    says: /panic: x/,
   },
   {
     runtime: 'rust',
@@ -177,9 +178,9 @@ fn main() {
 }`,
       'helper.rs': `pub fn greet(name: &str) -> String { format!("hello {name}") }`,
     }),
-    wrong: `fn main() { nothing(); let x: i32 = "error"; }`,
     crash: `fn main() { println!("before"); panic!("x") }`,
     crashed: exits(101),
+    says: /panicked at/,
   },
   {
     runtime: 'ruby',
@@ -190,6 +191,7 @@ puts ([greet($stdin.gets.chomp)] + ARGV.map { |arg| "[#{arg}]" }).join(' ')`,
     }),
     crash: `puts 'before'; $stdout.flush; raise 'x'`,
     crashed: exits(1),
+    says: /x \(RuntimeError\)/,
   },
   {
     runtime: 'php',
@@ -202,6 +204,7 @@ echo "\\n";`,
     }),
     crash: `<?php echo "before\\n"; throw new Exception('x');`,
     crashed: exits(255),
+    says: /Uncaught Exception: x/,
   },
   {
     runtime: 'perl',
@@ -213,6 +216,7 @@ print join(' ', greet($name), map { "[$_]" } @ARGV), "\\n";`,
     }),
     crash: `$| = 1; print "before\\n"; die 'x';`,
     crashed: exits(255),
+    says: /^x at main.pl/,
   },
   {
     runtime: 'lua',
@@ -225,5 +229,21 @@ print()`,
     }),
     crash: `print('before') error('x')`,
     crashed: exits(1),
+    says: /main.lua:1: x/,
   },
+]
+
+/** For each runtime with a compile step. */
+export const wrongPrograms: { runtime: RuntimeName; code: string }[] = [
+  { runtime: 'typescript', code: `const x: number = 'not a number'` },
+  { runtime: 'c', code: `int main(void) { return nothing; }` },
+  { runtime: 'cpp', code: `int main() { return nothing; }` },
+  { runtime: 'java', code: `public class Main { int x = nothing; }` },
+  {
+    runtime: 'go',
+    code: `package main
+
+func main() { nothing() }`,
+  },
+  { runtime: 'rust', code: `fn main() { nothing(); let x: i32 = "error"; }` },
 ]

@@ -73,7 +73,7 @@ export class Session {
    * others by now, and only a new session tells.
    */
   send(message: AgentMessage, payload?: Uint8Array, sent?: () => void): void {
-    if (false) this.terminate('the lease has run out')
+    if (!this.#parts.lease.alive) this.terminate('the lease has run out')
     else this.#socket.send(message, payload, sent)
   }
 
