@@ -1,14 +1,11 @@
-import { spawn } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
-import { once } from 'node:events'
-import { chownSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import type { Socket } from 'node:net'
+import { chownSync, mkdirSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { setTimeout as sleep } from 'node:timers/promises'
 import { createDatabase } from './create-database.ts'
 import { freePort } from './free-port.ts'
 import { ownedDirectory } from './owned-directory.ts'
 import { postgresBin, serverUser } from './postgres-bin.ts'
+import { launchPostgres, type Place, type Running } from './postgres-process.ts'
 import { runTool } from './run-tool.ts'
 
 /** A PostgreSQL cluster of the caller's own, on a loopback port. It ends with this process, however that dies. */
@@ -59,7 +56,7 @@ export async function startPostgres({ dir, fsync = true }: PostgresOptions = {})
   const start = async (): Promise<void> => {
     if (running) throw new Error('PostgreSQL is running already')
     const temporary = dir === undefined ? home : ''
-    running = await launch({
+    running = await launchPostgres({
       command: [join(bin, 'postgres'), '-D', data, ...options],
       user,
       home,
@@ -106,12 +103,6 @@ const commonSettings = {
 }
 const unsafeSettings = { fsync: 'off', full_page_writes: 'off' }
 
-interface Place {
-  user: { uid?: number; gid?: number }
-  home: string
-  data: string
-}
-
 async function initialise(given: Place & { bin: string; password: string }): Promise<void> {
   const { bin, user, home, data, password } = given
   const passwordFile = join(home, 'password')
@@ -138,82 +129,4 @@ async function initialise(given: Place & { bin: string; password: string }): Pro
     { ...user, cwd: home },
   )
   rmSync(passwordFile)
-}
-
-interface Running {
-  pid: number
-  /** Asks for a fast shutdown, if it is not down yet; returns when the postmaster and all its backends have ended. */
-  end(data: 'keep' | 'remove'): Promise<void>
-}
-
-/**
- * The shell is the lifeline: it waits for a line on its stdin. A line is the request to shut down, and says what
- * becomes of the data; the end of input without one means that our process died, and then both go.
- * PostgreSQL and every backend hold the shell's stdout and nobody else does: its end says that all are gone.
- */
-const lifeline = `
-"$@" 2>>"$HOME_DIR/log" &
-echo $!
-exec >&-
-if read -r data; then kill -INT $!; else kill -QUIT $!; fi
-wait $!
-if [ "$data" != keep ] && [ -n "$TEMPORARY" ]; then rm -rf "$TEMPORARY"; fi
-`
-
-async function launch(given: Place & { command: string[]; temporary: string }): Promise<Running> {
-  const { command, user, home, data, temporary } = given
-  const shell = spawn('/bin/sh', ['-c', lifeline, 'sh', ...command], {
-    ...user,
-    cwd: home,
-    // A session of its own: Ctrl-C must not reach the shell, it learns of our end by its stdin.
-    detached: true,
-    stdio: ['pipe', 'pipe', 'ignore'],
-    env: { ...process.env, HOME_DIR: home, TEMPORARY: temporary },
-  })
-  shell.unref()
-  const stdin = shell.stdin as Socket
-  const stdout = shell.stdout as Socket
-  let pid = 0
-  let gone = false
-  stdin.on('error', () => {})
-  stdout.on('data', (text: Buffer) => (pid = Number(text.toString())))
-  stdout.once('close', () => (gone = true))
-  const ended = once(shell, 'exit')
-  const end = async (data: 'keep' | 'remove'): Promise<void> => {
-    stdin.end(`${data}\n`)
-    shell.ref()
-    stdout.ref()
-    await ended
-    if (!gone) await once(stdout, 'close')
-  }
-  const deadline = Date.now() + 60_000
-  while (!isReady(data, pid)) {
-    if (gone || Date.now() > deadline) {
-      await end('keep')
-      throw new Error(`PostgreSQL did not start:\n${readLog(home)}`)
-    }
-    await sleep(10)
-  }
-  // A caller that forgot `stop` still ends; the lifeline does the rest.
-  stdin.unref()
-  stdout.unref()
-  return { pid, end }
-}
-
-/** The last line of `postmaster.pid` says so, and its first line whose it is (an older one may lie there). */
-function isReady(data: string, pid: number): boolean {
-  try {
-    const lines = readFileSync(join(data, 'postmaster.pid'), 'utf8').split('\n')
-    return Number(lines[0]) === pid && lines[7]?.trim() === 'ready'
-  } catch {
-    return false
-  }
-}
-
-function readLog(home: string): string {
-  try {
-    return readFileSync(join(home, 'log'), 'utf8').split('\n').slice(-20).join('\n')
-  } catch {
-    return '(no log)'
-  }
 }

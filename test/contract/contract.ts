@@ -9,7 +9,7 @@ import { languages, wrongPrograms } from './languages.ts'
 
 /** What every backend keeps, whatever it runs code in. */
 export function contract(name: string, open: () => Promise<Harness>): void {
-  describe(`${name}`, () => {
+  describe(`contract of ${name}`, () => {
     let harness: Harness
     beforeAll(async () => {
       harness = await open()

@@ -32,6 +32,30 @@ describe('a connect', () => {
     expect(api.credits).toBe(2)
   })
 
+  it('grants no slot that becomes free before it is reconciled', async () => {
+    await using agent = startAgent(api, { slots: 1 })
+    await api.until(() => api.credits > 0)
+    const job = api.assign(assignment([{ stdout: 'x' }, { sleep_ms: 100 }, { exit: 0 }]))
+    await api.until(() => api.of('output').length > 0)
+    let credits: number | undefined
+    api.interfere = (message, _, socket) => {
+      if (message.type !== 'inventory') return false
+      void expect
+        .poll(() => agent.spool.result(job))
+        .toBeTruthy()
+        .then(() => {
+          credits = api.of('credits').length
+          api.say({ type: 'reconciled', jobs: [] }, socket)
+        })
+      return true
+    }
+    api.socket?.terminate()
+    await api.result(job)
+    await api.until(() => api.credits > 0)
+    expect(credits).toBe(1)
+    expect(api.credits).toBe(1)
+  })
+
   it('ends with an error that says so when the API refuses the agent', async () => {
     await using agent = startAgent(api)
     await api.until(() => api.credits > 0)

@@ -10,7 +10,7 @@ import type { Spool } from './spool/spool.ts'
  */
 export function recover(spool: Spool, delivery: Delivery, hostname: string, log: Log): void {
   for (const job of spool.held()) {
-    if (job.state !== 'ended') {
+    if (job.state === 'accepted') {
       spool.forget(job)
       continue
     }

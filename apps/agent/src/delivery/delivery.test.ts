@@ -85,6 +85,7 @@ describe('output', () => {
     const job = api.assign(assignment([write, { exit: 0 }], { limits }))
     expect((await api.result(job)).text === text).toBe(true)
     expect(api.sessions).toBe(1)
+    expect(api.of('finish')).toHaveLength(1)
   })
 
   it('of a program that floods leaves room for that of others', async () => {

@@ -15,6 +15,7 @@ export interface DispatchParts {
 
 interface Connected {
   link: AgentLink
+  labels: Readonly<Record<string, string>>
   draining: boolean
   credits: Slots
   /** At most one claim for an agent is under way; `again` says that something came up meanwhile. */
@@ -32,7 +33,20 @@ export function createDispatch({ db, log, assignmentOf }: DispatchParts) {
   const connected = new Map<string, Connected>()
   let queues: Queue[] = []
 
-  return { join, leave, grant, kick, cancel, assign, setDraining, revoke, isOnline, closeAll, poll }
+  return {
+    join,
+    leave,
+    grant,
+    kick,
+    cancel,
+    assign,
+    setLabels,
+    setDraining,
+    revoke,
+    isOnline,
+    closeAll,
+    poll,
+  }
 
   /** The newest socket of an agent wins. Its credits begin at nothing. */
   function join(link: AgentLink, draining: boolean): void {
@@ -40,6 +54,7 @@ export function createDispatch({ db, log, assignmentOf }: DispatchParts) {
     const credits = { run: 0, ssh: 0, maintenance: 0 }
     connected.set(link.agentId, {
       link,
+      labels: link.labels,
       draining,
       credits,
       claiming: false,
@@ -95,7 +110,7 @@ export function createDispatch({ db, log, assignmentOf }: DispatchParts) {
     while (agent.again && connected.get(link.agentId) === agent && !agent.draining) {
       agent.again = false
       for (const one of slotClass.options) {
-        const served = servedQueues(queues, link, one)
+        const served = servedQueues(queues, { labels: agent.labels, report: link.report }, one)
         if (credits[one] === 0 || served.length === 0) continue
         await claimInto(agent, one, served).catch((error: unknown) => {
           // What was claimed and not sent is found by the agent's next renewal; what was not claimed, by the poll.
@@ -132,6 +147,13 @@ export function createDispatch({ db, log, assignmentOf }: DispatchParts) {
     // The job may have been claimed a moment ago, its assignment not sent: the cancel must not overtake it.
     if (agent.claiming) agent.cancelsAfterClaim.push({ id, fence })
     else agent.link.send({ type: 'cancel', id, fence })
+  }
+
+  function setLabels(agentId: string, labels: Readonly<Record<string, string>>): void {
+    const agent = connected.get(agentId)
+    if (agent === undefined) return
+    agent.labels = labels
+    pump(agent)
   }
 
   function setDraining(agentId: string, draining: boolean): void {

@@ -3,11 +3,15 @@ import type { Queue } from '../store/queues.ts'
 import type { AgentLink } from './agent-link.ts'
 
 /** The queues whose jobs this agent can take in a slot of this class: backend there, labels carried. */
-export function servedQueues(queues: readonly Queue[], link: AgentLink, slot: SlotClass): number[] {
+export function servedQueues(
+  queues: readonly Queue[],
+  agent: Pick<AgentLink, 'labels' | 'report'>,
+  slot: SlotClass,
+): number[] {
   return queues
     .filter((queue) => slotClassOf(queue.executorType) === slot)
-    .filter((queue) => link.report.backends[queue.executorType]?.available)
-    .filter((queue) => Object.entries(queue.labels).every(([key, value]) => link.labels[key] === value))
+    .filter((queue) => agent.report.backends[queue.executorType]?.available)
+    .filter((queue) => Object.entries(queue.labels).every(([key, value]) => agent.labels[key] === value))
     .map((queue) => queue.id)
 }
 

@@ -56,14 +56,16 @@ export function createIngest(parts: IngestParts) {
       verdict: stored.verdict,
       next_offset: stored.nextOffset,
     })
-    if (stored.verdict === 'stored')
+    // Only what is stored is told: a gap or the cap may have left the end out.
+    const kept = bytes.subarray(0, Math.max(0, stored.nextOffset - offset))
+    if (stored.verdict === 'stored' && kept.length > 0)
       live.publish(given.id, {
         type: 'output',
         fence: given.fence,
         attempt: stored.attempt,
         stream,
         offset,
-        bytes,
+        bytes: kept,
       })
   }
 

@@ -33,6 +33,7 @@ export function agentRoutes({ db, dispatch }: Parts) {
           errors: [{ pointer: '/name', detail: 'is taken' }],
         })
       const changed = known(agent)
+      dispatch.setLabels(id, changed.labels)
       await writeDown(c, 'agent.change', id, patch)
       return c.json(changed)
     })

@@ -198,12 +198,12 @@ describe.each(testingDatabases)('a session on $name', ({ open }) => {
     const { fence } = job
     agent.send({ type: 'output', id, fence, stream: 'stdout', offset: 0 }, text('abc'))
     agent.send({ type: 'output', id, fence, stream: 'stdout', offset: 3 }, text('def'))
-    // a gap: refused, with the offset to go on from
+    // a gap: refused, with the offset to go on from, and not told to anybody
     agent.send({ type: 'output', id, fence, stream: 'stdout', offset: 9 }, text('x'))
     const offsets = []
     for (let n = 0; n < 3; n++) offsets.push((await agent.take('output_stored')).next_offset)
     expect(offsets).toEqual([3, 6, 6])
-    expect(seen.slice(0, 2)).toEqual([
+    expect(seen).toEqual([
       [0, text('abc')],
       [3, text('def')],
     ])

@@ -9,6 +9,7 @@ import { rememberRuntimes } from '../../runtimes/remember-runtimes.ts'
 import type { RuntimeLookup } from '../../runtimes/remember-runtimes.ts'
 import { Rejected } from '../backend.ts'
 import type { Backend, BackendParts, Run, RunEnd } from '../backend.ts'
+import { closeInheritedDescriptors } from './inherited-descriptors.ts'
 import { makeChannels } from './channels.ts'
 import type { Channels } from './channels.ts'
 import type { Command, Ends, Launch } from './launch.ts'
@@ -63,6 +64,7 @@ class Localhost implements Backend {
   }
 
   async recover(): Promise<void> {
+    closeInheritedDescriptors()
     await killAll(this.#uids ? ofUid(...this.#uids.uids) : markedBy(agentMark, this.#places.mark))
     await removeLeftovers(this.#places, this.#parts.policy.work_dirs)
     makePlaces(this.#places)
