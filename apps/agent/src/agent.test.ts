@@ -37,22 +37,15 @@ describe('a connect', () => {
     await api.until(() => api.credits > 0)
     const job = api.assign(assignment([{ stdout: 'x' }, { sleep_ms: 100 }, { exit: 0 }]))
     await api.until(() => api.of('output').length > 0)
-    let credits: number | undefined
-    api.interfere = (message, _, socket) => {
-      if (message.type !== 'inventory') return false
-      void expect
-        .poll(() => agent.spool.result(job))
-        .toBeTruthy()
-        .then(() => {
-          credits = api.of('credits').length
-          api.say({ type: 'reconciled', jobs: [] }, socket)
-        })
-      return true
-    }
+    api.interfere = (message) => message.type === 'inventory'
     api.socket?.terminate()
+    await expect.poll(() => agent.spool.result(job)).toBeTruthy()
+    await api.until(() => api.of('inventory').length === 2)
+    api.say({ type: 'reconciled', jobs: [] })
     await api.result(job)
     await api.until(() => api.credits > 0)
-    expect(credits).toBe(1)
+    const after = api.messages.slice(api.messages.findLastIndex((one) => one.type === 'inventory') + 1)
+    expect(after.map((one) => one.type)).toEqual(['credits', 'finish'])
     expect(api.credits).toBe(1)
   })
 

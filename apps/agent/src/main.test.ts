@@ -65,18 +65,14 @@ it('exits with 2 when another agent has its directory', async () => {
 })
 
 it('finishes what runs on SIGTERM, takes no more, and exits with 0', async () => {
-  const { child, exit } = agents.start()
+  const { child, exit, log } = agents.start()
   await api.until(() => api.credits > 0)
-  const running = api.assign(assignment([{ stdout: 'x' }, { sleep_ms: 400 }, { stdout: 'y' }, { exit: 0 }]))
+  const running = api.assign(assignment([{ stdout: 'x' }, { sleep_ms: 2_000 }, { stdout: 'y' }, { exit: 0 }]))
   await api.until(() => api.of('output').length > 0)
   child.kill('SIGTERM')
-  // Gives the signal the time of a round trip at least.
-  const late = assignment([{ exit: 0 }])
-  await api.until(() => {
-    api.say({ type: 'assign', job: { ...late, fence: late.fence + api.messages.length } })
-    return api.of('return').length > 0 || undefined
-  })
-  expect(api.of('return').at(-1)?.reason).toContain('stopped')
+  await expect.poll(log, { timeout: 1_900 }).toContain('draining')
+  api.assign(assignment([{ exit: 0 }]))
+  expect((await api.until(() => api.of('return')[0])).reason).toContain('stopped')
   expect(await api.result(running)).toMatchObject({ outcome: 'succeeded', text: 'xy' })
   expect(await exit).toBe(0)
 })

@@ -5,7 +5,8 @@ import { closeSync, readFileSync, readdirSync } from 'node:fs'
  * that for low numbers only, up to the first that is free. What Node opens itself is marked close-on-exec.
  */
 export function closeInheritedDescriptors(): void {
-  for (const name of readdirSync('/proc/self/fd')) if (Number(name) > 2 && isInheritable(name)) closeSync(Number(name))
+  for (const name of readdirSync('/proc/self/fd'))
+    if (Number(name) > 2 && isInheritable(name)) closeSync(Number(name))
 }
 
 const closeOnExec = 0o2_000_000

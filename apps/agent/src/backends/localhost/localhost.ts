@@ -44,7 +44,7 @@ class Localhost implements Backend {
   /** Of a root agent: one for each slot and, last, one to ask tools for their versions. */
   readonly #uids: SlotUids | undefined
   readonly #options: string[]
-  readonly #channels = new Map<number, Promise<Channels>>()
+  readonly #channels = new Map<number, Channels>()
   readonly #runtimes: Record<'plain' | 'sandboxed', RuntimeLookup>
   #fault: Promise<string | undefined> | undefined
 
@@ -164,10 +164,10 @@ class Localhost implements Backend {
     return unnamedFile(join(this.#places.private, `file-${slot}`), content, this.#uids?.uids[slot])
   }
 
-  #channelsOf(slot: number): Promise<Channels> {
-    const made =
-      this.#channels.get(slot) ??
-      makeChannels(join(this.#places.private, `slot-${slot}`), this.#uids?.uids[slot])
+  async #channelsOf(slot: number): Promise<Channels> {
+    const known = this.#channels.get(slot)
+    if (known) return known
+    const made = await makeChannels(join(this.#places.private, `slot-${slot}`), this.#uids?.uids[slot])
     this.#channels.set(slot, made)
     return made
   }
