@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest'
 import { readEvents, type ServerEvent } from './harness/event-reader.ts'
 import { agentForTest, apiForTest, databases } from './harness/for-test.ts'
 
-/** Prints a line each time it is let go on by a file's... no: slowly enough that each flush is one event. */
+/** Slow enough that each flush is an event of its own. */
 const lines = 12
 const code = `
 import sys, time

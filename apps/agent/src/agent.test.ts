@@ -41,7 +41,8 @@ describe('a connect', () => {
     api.socket?.terminate()
     await expect.poll(() => agent.spool.result(job)).toBeTruthy()
     await api.until(() => api.of('inventory').length === 2)
-    api.say({ type: 'reconciled', jobs: [] })
+    const kept = { id: job.id, fence: job.fence, verdict: 'keep', cancel: false } as const
+    api.say({ type: 'reconciled', jobs: [{ ...kept, offsets: { stdout: 1, stderr: 0 } }] })
     await api.result(job)
     await api.until(() => api.credits > 0)
     const after = api.messages.slice(api.messages.findLastIndex((one) => one.type === 'inventory') + 1)

@@ -1,0 +1,66 @@
+import { createHash } from 'node:crypto'
+import { describe, expect, it } from 'vitest'
+import { agentForTest, apiForTest, databases } from './harness/for-test.ts'
+
+const executor = 'local_python_default'
+
+describe.each(databases)('an execution, on %s', (database) => {
+  it('that runs too long ends within five seconds after its limit, and keeps what it printed', async () => {
+    const api = await apiForTest({ database })
+    await agentForTest({ api, slots: 4 })
+    const begun = performance.now()
+    const records = await Promise.all(
+      [0.5, 1, 1.5, 2].map((timeout_sec) =>
+        api.client.run({
+          executor,
+          code: 'import sys, time\nprint("partial", flush=True)\nsys.stderr.write("too")\ntime.sleep(600)',
+          timeout_sec,
+        }),
+      ),
+    )
+    expect(performance.now() - begun).toBeLessThan(7_000)
+    for (const [index, record] of records.entries()) {
+      expect(record).toMatchObject({
+        status: 'timeout',
+        outcome: 'timed_out',
+        completed: true,
+        success: false,
+        phase: 'run',
+        stdout: 'partial\n',
+        stderr: 'too',
+      })
+      const timeoutSec = [0.5, 1, 1.5, 2][index]!
+      expect(record.duration_sec).toBeGreaterThanOrEqual(timeoutSec)
+      expect(record.duration_sec).toBeLessThan(timeoutSec + 5)
+    }
+  })
+
+  it('that nobody takes in time is rejected, and says so', async () => {
+    const api = await apiForTest({ database, timeScale: 0.1 })
+    const { id, waiting_reason } = await api.client.submit({ executor, code: 'pass', expires_in_sec: 1 })
+    const record = await api.client.final(id, 20_000)
+    expect(record).toMatchObject({ status: 'failed', outcome: 'rejected', attempt: 0, completed: false })
+    expect(record.error).toContain('waited longer than expires_in_sec')
+    expect(waiting_reason).toBe(null)
+  })
+
+  it('takes and gives megabytes', async () => {
+    const api = await apiForTest({ database })
+    await agentForTest({ api })
+    const megabyte = 1024 * 1024
+    const comment = `# ${'é'.repeat(megabyte / 2)}`
+    const stdin = 'line\n'.repeat(megabyte / 5)
+    const code = `${comment}\nimport hashlib, sys\ntext = sys.stdin.buffer.read()\nprint(hashlib.sha256(text).hexdigest())\nsys.stderr.write(open(__file__, encoding='utf-8').readline())`
+    const record = await api.client.run({ executor, code, stdin, limits: { output_limit_kb: 1024 } })
+    expect(record).toMatchObject({ outcome: 'output_limit', stderr_truncated: true, stdout_truncated: false })
+    expect(record.stdout_bytes).toBe(65)
+
+    const whole = await api.client.run({ executor, code: code.replace(/^sys\.stderr.*/m, ''), stdin })
+    expect(whole).toMatchObject({
+      outcome: 'succeeded',
+      stdout: `${createHash('sha256').update(stdin).digest('hex')}\n`,
+    })
+    const request = await api.client.request('GET', `/executions/${whole.id}/request`)
+    expect(((await request.json()) as { stdin: string }).stdin).toBe(stdin)
+  })
+})
