@@ -101,7 +101,10 @@ export const jobs = pgTable(
       'jobs_final',
       sql.raw(`(${final}) = (outcome is not null) and (${final}) = (ended_at is not null)`),
     ),
-    check('jobs_outcome', sql.raw(`${oneOf('outcome', outcome.options)} and status = ${statusOfOutcomeCase()}`)),
+    check(
+      'jobs_outcome',
+      sql.raw(`${oneOf('outcome', outcome.options)} and status = ${statusOfOutcomeCase()}`),
+    ),
     check(
       'jobs_held',
       sql.raw(`not (${held}) or (agent_id is not null and epoch is not null and fence > 0)`),

@@ -85,8 +85,8 @@ describe.each(databases)('the events of an execution, on %s', (database) => {
     const { id } = await api.client.run({ executor: 'local_python_default', code: 'print(1)' })
     const events: ServerEvent[] = []
     for await (const event of readEvents(api.client, id)) events.push(event)
-    const events_ = `/executions/${id}/events`
-    const ask = (last: string) => api.client.request('GET', events_, undefined, { 'last-event-id': last })
+    const path = `/executions/${id}/events`
+    const ask = (last: string) => api.client.request('GET', path, undefined, { 'last-event-id': last })
     expect((await ask(events.at(-1)!.id)).status).toBe(204)
     expect((await ask('nonsense')).status).toBe(400)
     expect((await api.client.request('GET', `/executions/${crypto.randomUUID()}/events`)).status).toBe(404)

@@ -21,6 +21,8 @@ export interface AgentOptions {
   dir?: string
   timeScale?: number
   env?: NodeJS.ProcessEnv
+  /** A command that becomes the agent, such as one that takes something of the host away from it. */
+  within?: readonly string[]
 }
 
 /** A real agent, enrolled and online, with `kill`, `stop` and `restart` on the same directory. */
@@ -32,6 +34,7 @@ export class TestAgent {
   readonly #client: () => Client
   readonly #env: NodeJS.ProcessEnv
   readonly #temporary: boolean
+  readonly #within: readonly string[]
   #log = ''
 
   constructor(given: {
@@ -40,12 +43,14 @@ export class TestAgent {
     temporary: boolean
     client: () => Client
     env: NodeJS.ProcessEnv
+    within: readonly string[]
   }) {
     this.dir = given.dir
     this.name = given.name
     this.#temporary = given.temporary
     this.#client = given.client
     this.#env = given.env
+    this.#within = given.within
   }
 
   get log(): string {
@@ -55,7 +60,11 @@ export class TestAgent {
   /** Starts it, again after `kill` or `stop`; returns at once. */
   launch(env: NodeJS.ProcessEnv = {}): void {
     if (this.process) this.#log = `${this.log}\n--- started again\n`
-    this.process = new RunningProcess('the agent', main, { cwd: this.dir, env: { ...this.#env, ...env } })
+    this.process = new RunningProcess('the agent', main, {
+      cwd: this.dir,
+      env: { ...this.#env, ...env },
+      within: this.#within,
+    })
   }
 
   /** Starts it and returns when the API has it online. */
@@ -114,6 +123,7 @@ export async function startAgent(options: AgentOptions): Promise<TestAgent> {
     dir,
     name,
     temporary: options.dir === undefined,
+    within: options.within ?? [],
     // The API makes a new client at each start.
     client: () => api.client,
     env: {

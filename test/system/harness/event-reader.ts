@@ -15,7 +15,7 @@ export async function* readEvents(
   id: string,
   lastEventId?: string,
 ): AsyncGenerator<ServerEvent> {
-  const headers = lastEventId === undefined ? {} : { 'last-event-id': lastEventId }
+  const headers: Record<string, string> = lastEventId === undefined ? {} : { 'last-event-id': lastEventId }
   const response = await client.request('GET', `/executions/${id}/events`, undefined, headers)
   if (response.status === 204) return
   if (!response.ok || !response.body) throw new Error(`events: ${response.status} ${await response.text()}`)

@@ -13,10 +13,18 @@ export class RunningProcess {
   readonly #ended: Promise<unknown>
   #log = ''
 
-  /** @param env all that it gets, beside PATH and a HOME */
-  constructor(name: string, main: string, { cwd, env }: { cwd: string; env: NodeJS.ProcessEnv }) {
+  /**
+   * @param env all that it gets, beside PATH and a HOME
+   * @param within a command that becomes the one whose words follow its own
+   */
+  constructor(
+    name: string,
+    main: string,
+    { cwd, env, within = [] }: { cwd: string; env: NodeJS.ProcessEnv; within?: readonly string[] },
+  ) {
     this.name = name
-    this.child = spawn(process.execPath, [main], {
+    const [file, ...args] = [...within, process.execPath, main]
+    this.child = spawn(file!, args, {
       cwd,
       env: { PATH: process.env['PATH'], HOME: cwd, NO_COLOR: '1', ...env },
       stdio: ['ignore', 'pipe', 'pipe', 'ipc'],

@@ -3,6 +3,7 @@ import { agents } from '@errand/drizzle/schema'
 import { and, eq, isNull, sql } from 'drizzle-orm'
 import type { Database } from './database.ts'
 import { isUniqueViolation } from './unique-violation.ts'
+import { isAmongHeld } from './is-held.ts'
 
 /** The raw Ed25519 public key in base64 of an agent that is not revoked. */
 export async function findAgentKey(db: Database, agentId: string): Promise<string | undefined> {
@@ -30,7 +31,7 @@ async function selectAgents(db: Database, agentId: string | null): Promise<Agent
     `select a.id as agent_id, a.name, a.labels, a.epoch, a.last_seen_at, a.created_at, a.report,
        case when not coalesce(a.lease_until > clock_timestamp(), false) then 'offline'
          when a.draining then 'draining' else 'online' end as status,
-       (select count(*) from jobs j where j.agent_id = a.id and j.status in ('assigned', 'running', 'canceling')) as jobs_held
+       (select count(*) from jobs j where j.agent_id = a.id and ${isAmongHeld('j')}) as jobs_held
      from agents a where a.revoked_at is null and ($1::uuid is null or a.id = $1::uuid) order by a.name`,
     [agentId],
   )

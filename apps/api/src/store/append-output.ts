@@ -1,6 +1,7 @@
 import type { Stream } from '@errand/shared'
 import type { ClaimOf } from './claim-of.ts'
 import type { Database } from './database.ts'
+import { isHeld } from './is-held.ts'
 
 export interface Appended {
   verdict: 'stored' | 'stale'
@@ -40,7 +41,7 @@ export async function appendOutput(
 const appendStatement = `
 with held as materialized (
   select id, fence, attempt, status, (limits->>'output_limit_kb')::bigint * 1024 as cap from jobs
-  where id = $1 and fence = $2 and agent_id = $3 and epoch = $4 and status in ('assigned', 'running', 'canceling')
+  where id = $1 and fence = $2 and agent_id = $3 and epoch = $4 and ${isHeld('jobs')}
   for share
 ), place as (
   select held.*, coalesce((select o."offset" + length(o.bytes) from execution_output o

@@ -1,3 +1,5 @@
+import { isHeld } from './is-held.ts'
+
 /**
  * How jobs end of which no agent told the result: the only place where such results are written. Everything here is
  * SQL text to be put into a statement that says which jobs those are.
@@ -73,6 +75,6 @@ export function endLost(lost: string, min: string, max: string): string {
     assigned_at = case when not ${retried} then j.assigned_at end,
     started_at = case when not ${retried} then j.started_at end
   from ${lost} l
-  where j.id = l.id and j.fence = l.fence and j.status in ('assigned', 'running', 'canceling')
+  where j.id = l.id and j.fence = l.fence and ${isHeld('j')}
   returning j.*`
 }

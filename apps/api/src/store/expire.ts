@@ -3,6 +3,7 @@ import type { Database } from './database.ts'
 import { endLost, endsAs, insertResultsOf } from './end-without-result.ts'
 import { executionColumns, liveColumns } from './execution-columns.ts'
 import type { ExecutionRow } from './execution-row.ts'
+import { isAmongHeld } from './is-held.ts'
 
 /** At most this many in one beat: no long transaction. The rest comes with the next. */
 const atOnce = 1_000
@@ -20,12 +21,12 @@ const leasesStatement = `
 with expired as materialized (
   select a.id, case when a.revoked_at is null then 'its agent did not renew its lease' else 'its agent was revoked' end as error
   from agents a where a.lease_until < clock_timestamp()
-    and exists (select from jobs j where j.agent_id = a.id and j.status in ('assigned', 'running', 'canceling'))
+    and exists (select from jobs j where j.agent_id = a.id and ${isAmongHeld('j')})
   for no key update skip locked
 ), lost as materialized (
   select j.id, j.fence, true as may_have_started, coalesce(x.error, 'its agent did not answer the cancel') as error
   from jobs j left join expired x on x.id = j.agent_id
-  where j.status in ('assigned', 'running', 'canceling') and (x.id is not null
+  where ${isAmongHeld('j')} and (x.id is not null
     or (j.status = 'canceling' and j.cancel_requested_at < now() - $3::float8 * interval '1 millisecond'))
   order by j.id limit ${atOnce} for no key update of j
 ), ended as (${endLost('lost', '$1', '$2')}), result as (${insertResultsOf('ended')})

@@ -17,6 +17,6 @@ export async function assignedButNotHeld(
 
 const missingStatement = `
 select ${claimColumns('j', 'q')} from jobs j left join execution_requests q on q.id = j.id
-where j.agent_id = $1 and j.epoch = $2 and j.status in ('assigned', 'running', 'canceling') and j.status = 'assigned'
+where j.agent_id = $1 and j.epoch = $2 and j.status = 'assigned'
   and j.assigned_at < now() - $3::float8 * interval '1 millisecond'
   and not exists (select from json_to_recordset($4::text::json) as h(id uuid, fence bigint) where h.id = j.id and h.fence = j.fence)`

@@ -1,4 +1,5 @@
 import type { Database } from './database.ts'
+import { isHeld } from './is-held.ts'
 
 export interface StoredRequest {
   /** The validated submission as JSON in UTF-8. */
@@ -26,7 +27,7 @@ export async function readInput(
 ): Promise<StoredRequest | undefined> {
   const [row] = await db.query<StoredRequest>(
     `select q.body, q.sha256 from execution_requests q join jobs j on j.id = q.id
-     where q.id = $1 and j.fence = $2 and j.status in ('assigned', 'running', 'canceling')`,
+     where q.id = $1 and j.fence = $2 and ${isHeld('j')}`,
     [given.id, given.fence],
   )
   return row

@@ -3,6 +3,7 @@ import type { Database } from './database.ts'
 import { endLost, insertResultsOf, letGo, storedBytes } from './end-without-result.ts'
 import { executionColumns } from './execution-columns.ts'
 import type { ExecutionRow } from './execution-row.ts'
+import { isAmongHeld, isHeld } from './is-held.ts'
 
 export interface Reconciled {
   /** One for each that is held, in that order. */
@@ -77,12 +78,12 @@ const input = (held: string) =>
 const keepStatement = `
 update jobs j set epoch = $2 from ${input('$4')} h
 where j.id = h.id and j.fence = h.fence and j.agent_id = $1 and j.epoch < $2
-  and j.status in ('assigned', 'running', 'canceling') and ($3::boolean or h.state = 'ended')`
+  and ${isHeld('j')} and ($3::boolean or h.state = 'ended')`
 
 const freeStatement = `
 with freed as (
   update jobs j set status = 'waiting', waiting_reason = 'its agent reconnected and had not received it', ${letGo}
-  where j.agent_id = $1 and j.epoch < $2 and j.status in ('assigned', 'running', 'canceling') and j.status = 'assigned'
+  where j.agent_id = $1 and j.epoch < $2 and j.status = 'assigned'
   returning j.*
 )
 select ${executionColumns('f', 'r')} from freed f left join code_execution_results r on false`
@@ -92,7 +93,7 @@ with lost as materialized (
   select id, fence, not $3::boolean or started_at is not null as may_have_started,
     case when $3::boolean then 'its agent reconnected and holds it no more'
       else 'its agent was started anew or its host was, and what ran there is gone' end as error
-  from jobs where agent_id = $1 and epoch < $2 and status in ('assigned', 'running', 'canceling')
+  from jobs where agent_id = $1 and epoch < $2 and ${isAmongHeld('jobs')}
   order by id for no key update
 ), ended as (${endLost('lost', '$4', '$5')}), result as (${insertResultsOf('ended')})
 select ${executionColumns('e', 'r')} from ended e left join result r on r.id = e.id`
@@ -102,6 +103,6 @@ select h.id, h.fence, j.status, s.stdout, s.stderr
 from json_array_elements($3::text::json) with ordinality one(value, n)
 cross join lateral (select (one.value->>'id')::uuid as id, (one.value->>'fence')::bigint as fence) h
 left join jobs j on j.id = h.id and j.fence = h.fence and j.agent_id = $1 and j.epoch = $2
-  and j.status in ('assigned', 'running', 'canceling')
+  and ${isHeld('j')}
 cross join lateral (${storedBytes('h.id', 'h.fence')}) s
 order by one.n`

@@ -7,7 +7,7 @@ export function unansweredCancels(
 ): Promise<{ id: string; fence: number; agentId: string }[]> {
   return db.query(
     `select id, fence, agent_id as "agentId" from jobs
-     where status in ('assigned', 'running', 'canceling') and status = 'canceling'
+     where status = 'canceling'
        and cancel_requested_at < now() - $1::float8 * interval '1 millisecond'`,
     [given.olderThanMs],
   )

@@ -1,0 +1,225 @@
+import { readFileSync } from 'node:fs'
+import { Agent, request } from 'node:http'
+import { connect } from 'node:net'
+import { sizeLimits, type Problem } from '@errand/shared'
+import { describe, expect, it } from 'vitest'
+import type { Api } from './harness/api.ts'
+import { atOnce } from './harness/at-once.ts'
+import { apiForTest, databases } from './harness/for-test.ts'
+
+const executor = 'local_python_default'
+const valid = { executor, code: 'pass' }
+
+interface Malformed {
+  name: string
+  body: string | Uint8Array
+  headers?: Record<string, string>
+  status: 400 | 404 | 413 | 415 | 422
+  pointer: string
+}
+
+const bad = (name: string, body: string | Uint8Array): Malformed => ({ name, body, status: 400, pointer: '' })
+const refused = (pointer: string, fields: object, name = pointer): Malformed => ({
+  name: `${name} ${JSON.stringify(fields).slice(0, 60)}`,
+  body: JSON.stringify({ ...valid, ...fields }),
+  status: 422,
+  pointer,
+})
+const raw = (name: string, pointer: string, body: string): Malformed => ({ name, pointer, body, status: 422 })
+const withHeader = (header: string, value: string): Malformed => ({
+  name: `${header}: ${value}`,
+  body: JSON.stringify(valid),
+  headers: { [header]: value },
+  status: 415,
+  pointer: `header ${header}`,
+})
+
+const malformed: Malformed[] = [
+  bad('nothing', ''),
+  bad('no JSON', 'executor=local'),
+  bad('cut JSON', '{"executor":"local'),
+  bad('two values', '{}{}'),
+  bad('a trailing comma', '{"executor":"x",}'),
+  bad('NaN', `{"executor":"${executor}","code":"","timeout_sec":NaN}`),
+  bad('a byte order mark of UTF-16', Buffer.from(`\ufeff${JSON.stringify(valid)}`, 'utf16le')),
+  bad('invalid UTF-8', Buffer.from([...Buffer.from('{"executor":"'), 0xff, 0xfe, ...Buffer.from('"}')])),
+  bad('NUL bytes', Buffer.alloc(100)),
+  bad('deep arrays', '['.repeat(100_000)),
+  bad('deep objects', `${'{"a":'.repeat(1_000)}1${'}'.repeat(1_000)}`),
+  bad('very many values', `[${'1,'.repeat(100_000)}1]`),
+  withHeader('Content-Type', 'text/plain'),
+  withHeader('Content-Type', 'application/x-www-form-urlencoded'),
+  withHeader('Content-Type', 'application/json; charset=latin1'),
+  withHeader('Content-Encoding', 'gzip'),
+  raw('null', '', 'null'),
+  raw('an array', '', '[]'),
+  raw('a string', '', '"text"'),
+  raw('no executor', '/executor', '{"code":""}'),
+  raw('the prototype', '/__proto__', `{"executor":"${executor}","code":"","__proto__":{"polluted":true}}`),
+  raw('a constructor', '/constructor', `{"executor":"${executor}","code":"","constructor":{"prototype":{}}}`),
+  raw('infinity', '/timeout_sec', `{"executor":"${executor}","code":"","timeout_sec":1e400}`),
+  refused('', { code: undefined }, 'no code'),
+  refused('/unknown', { unknown: 1 }),
+  refused('/executor', { executor: 3 }),
+  refused('/executor', { executor: '../x' }),
+  { ...refused('/executor', { executor: 'none' }), status: 404 },
+  refused('/code', { code: 1 }),
+  refused('/code', { code: '\ud800' }),
+  refused('/runtime', { runtime: 'cobol' }),
+  refused('/args', { args: 'one' }),
+  refused('/args/1', { args: ['a', 2] }),
+  refused('/args/0', { args: ['a\0b'] }),
+  refused('/stdin', { stdin: null }),
+  refused('/env/A=B', { env: { 'A=B': '' } }),
+  refused('/env/A', { env: { A: 'x\0' } }),
+  refused('/env/A', { env: { A: 'x'.repeat(131_072) } }),
+  ...[-1, 0, 1e9, '10', null].map((timeout_sec) => refused('/timeout_sec', { timeout_sec })),
+  ...[-1, 0, 1.5, 2 ** 31, 2 ** 53 + 2, '10'].map((limit) =>
+    refused('/limits/mem_limit_mb', { limits: { mem_limit_mb: limit } }),
+  ),
+  ...[-1, 0, 1.5, 65_537].map((limit) =>
+    refused('/limits/output_limit_kb', { limits: { output_limit_kb: limit } }),
+  ),
+  refused('/limits/pids', { limits: { pids: 1 } }),
+  refused('/priority', { priority: 1.5 }),
+  refused('/priority', { priority: 101 }),
+  refused('/labels/a b', { labels: { 'a b': '' } }),
+  refused('/labels/a', { labels: { a: 'two\nlines' } }),
+  refused('/expires_in_sec', { expires_in_sec: -1 }),
+  refused('/retry/max_attempts', { retry: { max_attempts: 11 } }),
+  refused('/on_output_limit', { on_output_limit: 'ignore' }),
+  refused('/network', { network: 'bridge' }),
+  refused('/dependencies', { dependencies: ['numpy'] }),
+  refused('/artifacts', { artifacts: ['*'] }),
+  ...['../x', '/abs', 'a/../../x', 'a\0b', '.', '', 'C:\\x', '-rf', 'a//b', 'x'.repeat(5_000)].map((path) =>
+    refused('/files/0/path', { code: undefined, entrypoint: 'a', files: [{ path, content: '' }] }),
+  ),
+  refused('/files/0/content', { code: undefined, entrypoint: 'a', files: [{ path: 'a' }] }),
+  refused('/files/0/content_base64', {
+    code: undefined,
+    entrypoint: 'a',
+    files: [{ path: 'a', content_base64: '!' }],
+  }),
+  refused('/files/1/path', {
+    code: undefined,
+    entrypoint: 'a',
+    files: [
+      { path: 'a', content: '' },
+      { path: 'a', content: '' },
+    ],
+  }),
+  refused('/entrypoint', { code: undefined, files: [{ path: 'a', content: '' }] }),
+  refused('/code', { files: [{ path: 'a', content: '' }], entrypoint: 'a' }),
+]
+
+describe.each(databases)('a malformed body, on %s', (database) => {
+  it('is refused with a pointer and stores nothing', async () => {
+    const api = await apiForTest({ database })
+    for (const one of malformed) {
+      const answer = await send(api, one)
+      expect({ name: one.name, status: answer.status, type: answer.type }).toEqual({
+        name: one.name,
+        status: one.status,
+        type: 'application/problem+json',
+      })
+      const problem = JSON.parse(answer.text) as Problem
+      expect({ name: one.name, pointers: problem.errors?.map(({ pointer }) => pointer) }).toEqual({
+        name: one.name,
+        pointers: expect.arrayContaining([one.pointer]),
+      })
+      expect(problem.errors?.every(({ detail }) => detail.length > 0)).toBe(true)
+    }
+    expect(await api.client.executions('?count=true')).toMatchObject({ data: [], total: 0 })
+  })
+
+  it('that is too large is refused before it is read, with and without a length', async () => {
+    const api = await apiForTest({ database })
+    const declared = await pour(api, `Content-Length: ${sizeLimits.body * 10}`)
+    expect(declared.answer).toMatch(/^HTTP\/1\.1 413 [\s\S]*"pointer":""/)
+    expect(declared.sent).toBeLessThan(sizeLimits.body)
+    const chunked = await pour(api, 'Transfer-Encoding: chunked')
+    expect(chunked.answer).toMatch(/^HTTP\/1\.1 413 [\s\S]*"pointer":""/)
+    // What the kernel's buffers take beyond it.
+    expect(chunked.sent).toBeLessThan(sizeLimits.body * 2)
+    expect(await api.client.executions('?count=true')).toMatchObject({ data: [], total: 0 })
+  })
+
+  it('leaves no memory behind, ten thousand times', async () => {
+    const api = await apiForTest({ database })
+    const keepAlive = new Agent({ keepAlive: true, maxSockets: 8 })
+    const flood = (count: number) =>
+      atOnce(8, count, async (n) => {
+        const one = malformed[n % malformed.length]!
+        expect((await send(api, one, keepAlive)).status).toBe(one.status)
+      })
+    // Until code is compiled and the heap has found its size.
+    await flood(6_000)
+    const before = residentMib(api)
+    await flood(10_000)
+    expect(residentMib(api) - before).toBeLessThanOrEqual(20)
+    keepAlive.destroy()
+    expect(await api.client.executions('?count=true')).toMatchObject({ data: [], total: 0 })
+    expect(await api.client.submit(valid)).toMatchObject({ status: 'waiting' })
+  })
+})
+
+function residentMib(api: Api): number {
+  const [, kib] = /^VmRSS:\s+(\d+) kB/m.exec(readFileSync(`/proc/${api.process.pid}/status`, 'utf8'))!
+  return Number(kib) / 1024
+}
+
+function send(
+  api: Api,
+  { body, headers }: Malformed,
+  agent?: Agent,
+): Promise<{ status: number | undefined; type: string | undefined; text: string }> {
+  return new Promise((resolve, reject) => {
+    const asked = request(
+      `${api.url}/executions`,
+      {
+        method: 'POST',
+        agent,
+        headers: {
+          authorization: `Bearer ${api.adminKey}`,
+          'Content-Type': 'application/json',
+          ...headers,
+          'Content-Length': Buffer.byteLength(body),
+        },
+      },
+      (answer) => {
+        let text = ''
+        answer.setEncoding('utf8')
+        answer.on('data', (chunk: string) => (text += chunk))
+        answer.on('end', () =>
+          resolve({ status: answer.statusCode, type: answer.headers['content-type'], text }),
+        )
+        answer.on('error', reject)
+      },
+    )
+    asked.on('error', reject)
+    asked.end(body)
+  })
+}
+
+/** Sends a body without end, as fast as it is taken, until the server closes; what it said and how much it got. */
+function pour(api: Api, header: string): Promise<{ answer: string; sent: number }> {
+  const piece = Buffer.alloc(64 * 1024, ' ')
+  const chunk = header.includes('chunked') ? Buffer.concat([Buffer.from('10000\r\n'), piece, Buffer.from('\r\n')]) : piece
+  return new Promise((resolve) => {
+    const socket = connect(api.port, '127.0.0.1')
+    let answer = ''
+    const write = (): void => {
+      while (!socket.destroyed && answer === '' && socket.write(chunk));
+    }
+    socket.on('connect', () => {
+      const lines = ['POST /executions HTTP/1.1', 'Host: localhost', `Authorization: Bearer ${api.adminKey}`]
+      socket.write(`${[...lines, 'Content-Type: application/json', header].join('\r\n')}\r\n\r\n`)
+      write()
+    })
+    socket.on('drain', write)
+    socket.setEncoding('latin1')
+    socket.on('data', (text: string) => (answer += text))
+    socket.on('error', () => {})
+    socket.on('close', () => resolve({ answer, sent: socket.bytesWritten }))
+  })
+}
