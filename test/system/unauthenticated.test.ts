@@ -1,4 +1,5 @@
 import { connect } from 'node:net'
+import { timeConstants } from '@errand/shared'
 import { describe, expect, it } from 'vitest'
 import { createApp, type Parts } from '../../apps/api/src/app.ts'
 import { apiForTest } from './harness/for-test.ts'
@@ -17,7 +18,7 @@ const keyless = new Set([
 /** The route table itself, so that a new route is asked for here unless it is keyless above. */
 const routes = [
   ...new Set(
-    createApp({ publicUrl: 'http://localhost', log: console } as unknown as Parts)
+    createApp({ publicUrl: 'http://localhost', log: console, time: timeConstants } as unknown as Parts)
       .routes.filter(({ method }) => method !== 'ALL')
       .map(({ method, path }) => `${method} ${path}`),
   ),

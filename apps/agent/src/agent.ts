@@ -57,10 +57,8 @@ export class Agent {
     const clock = new ServerClock(monotonic)
     const delivery = new Delivery({
       spool,
-      monotonic,
       restMs: time.pollEveryMs,
       log,
-      acknowledged: (sentAt) => lease.acknowledged(sentAt),
       stale: (claim) => this.#runner.drop(claim),
     })
     const freed = () => this.#connection.offerCredits()

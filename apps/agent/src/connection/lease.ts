@@ -20,8 +20,9 @@ export interface LeaseEvents {
 const keepEveryMs = 1_000
 
 /**
- * The agent's own view of its lease: from the moment it SENT the last frame that the API acknowledged, so that it is
- * never later than the API's. It is asked before anything starts and before anything is sent, as timers come late
+ * The agent's own view of its lease: from the moment it SENT the last hello or renewal that the API
+ * acknowledged, so that it is never later than the API's (other frames are answered without a write to the session's
+ * row, so they renew nothing). It is asked before anything starts and before anything is sent, as timers come late
  * after a SIGSTOP.
  */
 export class Lease {
@@ -37,7 +38,7 @@ export class Lease {
     this.#sentAt = kept !== undefined && kept <= parts.monotonic() ? kept : -Infinity
   }
 
-  /** The API has answered a frame that was sent at `sentAt` (monotonic). */
+  /** The API has answered a hello or renewal that was sent at `sentAt` (monotonic). */
   acknowledged(sentAt: number): void {
     if (sentAt <= this.#sentAt) return
     this.#sentAt = sentAt

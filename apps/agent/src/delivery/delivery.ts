@@ -2,7 +2,6 @@ import { sizeLimits } from '@errand/shared'
 import type { AgentMessage, ApiMessage, Held, Offsets, RunResult, Stream } from '@errand/shared'
 import { claimKey } from '../claim.ts'
 import type { Claim } from '../claim.ts'
-import type { Monotonic } from '../connection/monotonic.ts'
 import { crashPoint } from '../crash-point.ts'
 import type { Log } from '../log.ts'
 import type { Spool } from '../spool/spool.ts'
@@ -16,12 +15,9 @@ export interface Sender {
 
 export interface DeliveryParts {
   spool: Spool
-  monotonic: Monotonic
   /** How long to rest when the API keeps sending us back to an offset. */
   restMs: number
   log: Log
-  /** An answer came for a frame that was sent at that time (monotonic). */
-  acknowledged(sentAt: number): void
   /** The claim is no longer ours, says the API. */
   stale(claim: Claim): void
 }
@@ -140,7 +136,6 @@ export class Delivery {
     const sent = job?.inFlight[stream].shift()
     if (!job || !sent) return
     this.#bytesInFlight -= sent.bytes
-    this.#parts.acknowledged(sent.sentAt)
     if (verdict === 'stale') {
       this.#parts.stale(job)
       return
@@ -160,7 +155,6 @@ export class Delivery {
     const job = this.#get({ id, fence })
     if (!job?.finish) return
     this.#bytesInFlight -= job.finish.bytes
-    this.#parts.acknowledged(job.finish.sentAt)
     job.finish = undefined
     switch (verdict) {
       case 'stored':
@@ -225,11 +219,7 @@ export class Delivery {
     const bytes = this.#parts.spool.read(job, stream, offset)
     if (bytes.length === 0) return false
     job.sent[stream] = offset + bytes.length
-    job.inFlight[stream].push({
-      end: job.sent[stream],
-      bytes: bytes.length,
-      sentAt: this.#parts.monotonic(),
-    })
+    job.inFlight[stream].push({ end: job.sent[stream], bytes: bytes.length })
     this.#bytesInFlight += bytes.length
     sender.send({ type: 'output', id: job.id, fence: job.fence, stream, offset }, bytes)
     return true
@@ -239,7 +229,7 @@ export class Delivery {
     const stdout = this.#readUnsent(job, 'stdout')
     const stderr = this.#readUnsent(job, 'stderr')
     const payload = Buffer.concat([stdout, stderr])
-    job.finish = { bytes: payload.length, sentAt: this.#parts.monotonic() }
+    job.finish = { bytes: payload.length }
     this.#bytesInFlight += payload.length
     const inline = { stdout: stdout.length, stderr: stderr.length }
     sender.send({ type: 'finish', id: job.id, fence: job.fence, inline, result }, payload, () =>

@@ -6,8 +6,6 @@ export interface InFlight {
   /** The offset after them. */
   end: number
   bytes: number
-  /** Monotonic. */
-  sentAt: number
 }
 
 /** A job that this agent holds, and how far its delivery is in the current session. */
@@ -26,7 +24,7 @@ export interface HeldJob extends Claim {
   rewinds: number
   resting: boolean
   result: RunResult | undefined
-  finish: { bytes: number; sentAt: number } | undefined
+  finish: { bytes: number } | undefined
 }
 
 export function newHeldJob(claim: Claim, state: Held['state']): HeldJob {

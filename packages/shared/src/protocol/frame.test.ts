@@ -28,19 +28,14 @@ it('reads a frame that lies inside a larger buffer', () => {
 })
 
 it('never throws anything but MalformedFrame', () => {
-  const failureOf = (data: string | Uint8Array): unknown => {
+  const isTaken = (data: string | Uint8Array): boolean => {
     try {
-      return decodeFrame(data) && undefined
+      return decodeFrame(data) !== undefined
     } catch (error) {
-      return error
+      return error instanceof MalformedFrame
     }
   }
-  fc.assert(
-    fc.property(fc.oneof(fc.uint8Array(), fc.string()), (data) => {
-      const failure = failureOf(data)
-      return failure === undefined || failure instanceof MalformedFrame
-    }),
-  )
+  expect(() => fc.assert(fc.property(fc.oneof(fc.uint8Array(), fc.string()), isTaken))).not.toThrow()
 })
 
 it.each([
