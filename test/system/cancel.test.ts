@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import { describe, expect, it } from 'vitest'
-import { agentForTest, apiForTest, databases } from './harness/for-test.ts'
+import { databases, sharedCircle } from './harness/for-test.ts'
 import { markedProcesses } from './harness/marked-processes.ts'
 import { until } from './harness/until.ts'
 
@@ -14,8 +14,11 @@ time.sleep(600)
 `
 
 describe.each(databases)('a cancel, on %s', (database) => {
+  const circle = sharedCircle({ database, slots: 4 })
+
   it('ends what waits, at once and without an agent', async () => {
-    const api = await apiForTest({ database })
+    const { api, agent } = circle
+    await api.client.post(`/agents/${agent.id}/drain`)
     const { id } = await api.client.submit({ executor, code: 'pass' })
     const answer = await api.client.request('POST', `/executions/${id}/cancel`)
     expect(answer.status).toBe(202)
@@ -30,14 +33,13 @@ describe.each(databases)('a cancel, on %s', (database) => {
     })
     // A second one finds it canceled.
     expect((await api.client.request('POST', `/executions/${id}/cancel`)).status).toBe(200)
-    const agent = await agentForTest({ api })
+    await api.client.post(`/agents/${agent.id}/resume`)
     expect(await api.client.run({ executor, code: 'print(1)' })).toMatchObject({ agent_id: agent.id })
     expect(await api.client.execution(id)).toMatchObject({ status: 'canceled', attempt: 0 })
   })
 
   it('kills what runs, also what ignores other signals, and keeps its output', async () => {
-    const api = await apiForTest({ database })
-    await agentForTest({ api, slots: 2 })
+    const { api } = circle
     const mark = randomUUID()
     const tookMs: number[] = []
     for (let n = 0; n < 20; n++) {
@@ -62,23 +64,26 @@ describe.each(databases)('a cancel, on %s', (database) => {
   })
 
   it('of many at once ends each, whatever had become of it', async () => {
-    const api = await apiForTest({ database })
-    await agentForTest({ api, slots: 4 })
+    const { api } = circle
     const ids = await Promise.all(
       Array.from({ length: 40 }, async (_, n) => {
-        const { id } = await api.client.submit({ executor, code: `import time; time.sleep(${(n % 4) * 0.1})` })
+        const { id } = await api.client.submit({
+          executor,
+          code: `import time; time.sleep(${(n % 4) * 0.1})`,
+        })
         await api.client.request('POST', `/executions/${id}/cancel`)
         return id
       }),
     )
     const records = await Promise.all(ids.map((id) => api.client.final(id)))
     for (const { outcome } of records) expect(['canceled', 'succeeded']).toContain(outcome)
-    expect(await api.client.run({ executor, code: 'print("goes on")' })).toMatchObject({ outcome: 'succeeded' })
+    expect(await api.client.run({ executor, code: 'print("goes on")' })).toMatchObject({
+      outcome: 'succeeded',
+    })
   })
 
   it('is refused when it has ended by itself, and changes nothing', async () => {
-    const api = await apiForTest({ database })
-    await agentForTest({ api })
+    const { api } = circle
     const record = await api.client.run({ executor, code: 'print(1)' })
     await expect(api.client.cancel(record.id)).rejects.toMatchObject({ status: 409, code: 'already_final' })
     expect(await api.client.execution(record.id)).toEqual(record)

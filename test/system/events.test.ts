@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { readEvents, type ServerEvent } from './harness/event-reader.ts'
-import { agentForTest, apiForTest, databases } from './harness/for-test.ts'
+import { databases, sharedCircle } from './harness/for-test.ts'
 
 /** Slow enough that each flush is an event of its own. */
 const lines = 12
@@ -15,9 +15,10 @@ const stdout = Array.from({ length: lines }, (_, n) => `line ${n}\n`).join('')
 const stderr = Array.from({ length: lines }, (_, n) => `error ${n}\n`).join('')
 
 describe.each(databases)('the events of an execution, on %s', (database) => {
+  const circle = sharedCircle({ database })
+
   it('bring its output while it runs, in order, and end with its record', async () => {
-    const api = await apiForTest({ database })
-    await agentForTest({ api })
+    const { api } = circle
     const { id } = await api.client.submit({ executor: 'local_python_default', code })
     const events: ServerEvent[] = []
     let liveOutput = 0
@@ -45,8 +46,7 @@ describe.each(databases)('the events of an execution, on %s', (database) => {
   })
 
   it('resume exactly when their reader comes back while it runs', async () => {
-    const api = await apiForTest({ database })
-    await agentForTest({ api })
+    const { api } = circle
     const { id } = await api.client.submit({ executor: 'local_python_default', code })
     const events: ServerEvent[] = []
     let connections = 0
@@ -62,8 +62,7 @@ describe.each(databases)('the events of an execution, on %s', (database) => {
   })
 
   it('resume exactly when the API was killed meanwhile', async () => {
-    const api = await apiForTest({ database })
-    await agentForTest({ api })
+    const { api } = circle
     const { id } = await api.client.submit({ executor: 'local_python_default', code })
     const events: ServerEvent[] = []
     const read = async () => {
@@ -80,8 +79,7 @@ describe.each(databases)('the events of an execution, on %s', (database) => {
   })
 
   it('are told to stay away by one who has had the end, and to nobody who may not see it', async () => {
-    const api = await apiForTest({ database })
-    await agentForTest({ api })
+    const { api } = circle
     const { id } = await api.client.run({ executor: 'local_python_default', code: 'print(1)' })
     const events: ServerEvent[] = []
     for await (const event of readEvents(api.client, id)) events.push(event)

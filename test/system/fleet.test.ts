@@ -1,15 +1,17 @@
 import { randomUUID } from 'node:crypto'
 import { describe, expect, it } from 'vitest'
-import { agentForTest, apiForTest, databases } from './harness/for-test.ts'
+import { agentForTest, apiForTest, databases, sharedCircle } from './harness/for-test.ts'
 import { markedProcesses } from './harness/marked-processes.ts'
 import { until } from './harness/until.ts'
 
-const executor = 'local_python_default'
+const executor = 'sandboxed'
+const config = JSON.stringify({ code_executors: { local: { sandboxed: {}, plain: { sandbox: 'none' } } } })
 
 describe.each(databases)('an agent, on %s', (database) => {
+  const circle = sharedCircle({ database, config, slots: 2 })
+
   it('that drains finishes what it has and takes nothing until it is resumed', async () => {
-    const api = await apiForTest({ database })
-    const agent = await agentForTest({ api, slots: 2 })
+    const { api, agent } = circle
     const running = await api.client.submit({ executor, code: 'import time; time.sleep(2); print("whole")' })
     await api.client.status(running.id, 'running')
     expect(await api.client.post(`/agents/${agent.id}/drain`)).toMatchObject({ status: 'draining' })
@@ -25,7 +27,7 @@ describe.each(databases)('an agent, on %s', (database) => {
   })
 
   it('that is revoked is cut off within two seconds, and its jobs are lost', async () => {
-    const api = await apiForTest({ database })
+    const api = await apiForTest({ database, config })
     const agent = await agentForTest({ api, slots: 2 })
     const mark = randomUUID()
     const { id } = await api.client.submit({ executor, code: 'import time; time.sleep(600)', args: [mark] })
@@ -43,20 +45,20 @@ describe.each(databases)('an agent, on %s', (database) => {
     expect(await agent.process.ended()).toBe(3)
   })
 
-  it('that cannot sandbox gets nothing, while another that can takes it', async () => {
-    const api = await apiForTest({ database })
-    await agentForTest({ api, policy: { backends: ['docker'] }, name: 'no-localhost' })
+  it('gets nothing that its policy leaves to other backends, while another takes it', async () => {
+    const { api, agent } = circle
+    await api.client.post(`/agents/${agent.id}/drain`)
+    await agentForTest({ api, policy: { backends: ['docker'] } })
     const { id } = await api.client.submit({ executor, code: 'print(1)' })
-    const able = await agentForTest({ api, name: 'able' })
+    expect(await api.client.execution(id)).toMatchObject({ status: 'waiting', attempt: 0 })
+    await api.client.post(`/agents/${agent.id}/resume`)
     const record = await api.client.final(id)
-    expect(record).toMatchObject({ outcome: 'succeeded', agent_id: able.id })
+    expect(record).toMatchObject({ outcome: 'succeeded', agent_id: agent.id })
     expect(record.isolation).toMatchObject({ sandbox: 'bubblewrap', mount_namespace: true, network: 'none' })
   })
 
   it('refuses what its own policy does not allow, whatever the API says', async () => {
-    const config = JSON.stringify({ code_executors: { local: { plain: { sandbox: 'none' } } } })
-    const api = await apiForTest({ database, config })
-    await agentForTest({ api })
+    const { api } = circle
     const record = await api.client.run({ executor: 'plain', code: 'print(1)' })
     expect(record).toMatchObject({ outcome: 'rejected', status: 'failed', stdout: '', isolation: null })
     expect(record.error).toContain('allow_unsandboxed')

@@ -1,19 +1,20 @@
 import { createHash } from 'node:crypto'
 import { describe, expect, it } from 'vitest'
-import { agentForTest, apiForTest, databases } from './harness/for-test.ts'
+import { databases, sharedCircle } from './harness/for-test.ts'
 
 const executor = 'local_python_default'
 
 describe.each(databases)('an execution, on %s', (database) => {
+  const circle = sharedCircle({ database, slots: 4 })
+
   it('that runs too long ends within five seconds after its limit, and keeps what it printed', async () => {
-    const api = await apiForTest({ database })
-    await agentForTest({ api, slots: 4 })
+    const { api } = circle
     const begun = performance.now()
     const records = await Promise.all(
       [0.5, 1, 1.5, 2].map((timeout_sec) =>
         api.client.run({
           executor,
-          code: 'import sys, time\nprint("partial", flush=True)\nsys.stderr.write("too")\ntime.sleep(600)',
+          code: 'import sys, time\nprint("partial", flush=True)\nprint("too", file=sys.stderr, flush=True)\ntime.sleep(600)',
           timeout_sec,
         }),
       ),
@@ -27,7 +28,7 @@ describe.each(databases)('an execution, on %s', (database) => {
         success: false,
         phase: 'run',
         stdout: 'partial\n',
-        stderr: 'too',
+        stderr: 'too\n',
       })
       const timeoutSec = [0.5, 1, 1.5, 2][index]!
       expect(record.duration_sec).toBeGreaterThanOrEqual(timeoutSec)
@@ -36,16 +37,17 @@ describe.each(databases)('an execution, on %s', (database) => {
   })
 
   it('that nobody takes in time is rejected, and says so', async () => {
-    const api = await apiForTest({ database, timeScale: 0.1 })
+    const { api, agent } = circle
+    await api.client.post(`/agents/${agent.id}/drain`)
     const { id } = await api.client.submit({ executor, code: 'pass', expires_in_sec: 1 })
-    const record = await api.client.final(id, 20_000)
+    const record = await api.client.final(id)
+    await api.client.post(`/agents/${agent.id}/resume`)
     expect(record).toMatchObject({ status: 'failed', outcome: 'rejected', attempt: 0, completed: false })
     expect(record.error).toContain('waited longer than expires_in_sec')
   })
 
   it('takes and gives megabytes', async () => {
-    const api = await apiForTest({ database })
-    await agentForTest({ api })
+    const { api } = circle
     const megabyte = 1024 * 1024
     const comment = `# ${'é'.repeat(megabyte / 2)}`
     const stdin = 'line\n'.repeat(megabyte / 5)

@@ -204,12 +204,14 @@ function send(
 /** Sends a body without end, as fast as it is taken, until the server closes; what it said and how much it got. */
 function pour(api: Api, header: string): Promise<{ answer: string; sent: number }> {
   const piece = Buffer.alloc(64 * 1024, ' ')
-  const chunk = header.includes('chunked') ? Buffer.concat([Buffer.from('10000\r\n'), piece, Buffer.from('\r\n')]) : piece
+  const chunk = header.includes('chunked')
+    ? Buffer.concat([Buffer.from('10000\r\n'), piece, Buffer.from('\r\n')])
+    : piece
   return new Promise((resolve) => {
     const socket = connect(api.port, '127.0.0.1')
     let answer = ''
     const write = (): void => {
-      while (!socket.destroyed && answer === '' && socket.write(chunk));
+      while (!socket.destroyed && socket.write(chunk));
     }
     socket.on('connect', () => {
       const lines = ['POST /executions HTTP/1.1', 'Host: localhost', `Authorization: Bearer ${api.adminKey}`]

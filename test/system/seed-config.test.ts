@@ -96,11 +96,7 @@ describe.each(databases)('the configuration printed in the specification, on %s'
 
 describe('a configuration that is not valid stops the start', () => {
   it.each([
-    [
-      'an unknown key at the top',
-      'code_executor: {}',
-      ':1:1 code_executor: is not a known key',
-    ],
+    ['an unknown key at the top', 'code_executor: {}', ':1:1 code_executor: is not a known key'],
     [
       'an unknown key of an executor',
       printed.replace('timeout_sec: 30', 'time_limit_sec: 30'),
@@ -141,7 +137,11 @@ describe('a configuration that is not valid stops the start', () => {
     ['a number in quotes', printed.replace('timeout_sec: 30', 'timeout_sec: "30"'), '.timeout_sec: expected'],
     ['a level that is none', printed.replace('"info"', '"loud"'), '.console_level: expected one of'],
     ['what is not YAML', 'code_executors: {', ':1:'],
-    ['a duplicate executor', printed.replace('ssh_python_default', 'local_python_default'), ' is the name of'],
+    [
+      'a duplicate executor',
+      printed.replace('ssh_python_default', 'local_python_default'),
+      ' is the name of',
+    ],
   ])('%s', async (_, config, reason) => {
     const { path, exitCode, stderr } = await startWith(config)
     expect(exitCode).toBe(1)

@@ -119,7 +119,9 @@ function ask(
     'Host: localhost',
     'Connection: close',
     ...(authorization === undefined ? [] : [`Authorization: ${authorization}`]),
-    ...(['POST', 'PUT', 'PATCH'].includes(method) ? ['Content-Type: application/json', 'Content-Length: 2'] : []),
+    ...(['POST', 'PUT', 'PATCH'].includes(method)
+      ? ['Content-Type: application/json', 'Content-Length: 2']
+      : []),
   ]
   const body = ['POST', 'PUT', 'PATCH'].includes(method) ? '{}' : ''
   return new Promise((resolve, reject) => {

@@ -67,14 +67,14 @@ export class TestAgent {
     })
   }
 
-  /** Starts it and returns when the API has it online. */
+  /** Starts it and returns when the API has it online (or draining, if it was). */
   async start(env: NodeJS.ProcessEnv = {}): Promise<void> {
     const before = await this.record()
     this.launch(env)
     const online = await until(`agent ${this.name} is online`, async () => {
       if (!this.process.alive) throw new Error(`the agent ended: ${this.log}`)
       const now = await this.record()
-      return now?.status === 'online' && now.epoch > (before?.epoch ?? 0) ? now : undefined
+      return now && now.status !== 'offline' && now.epoch > (before?.epoch ?? 0) ? now : undefined
     })
     this.id = online.agent_id
   }

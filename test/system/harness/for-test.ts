@@ -1,6 +1,9 @@
-import { inject, onTestFailed, onTestFinished } from 'vitest'
+import { afterAll, beforeAll, beforeEach, inject, onTestFailed, onTestFinished, vi } from 'vitest'
 import { startAgent, type AgentOptions, type TestAgent } from './agent.ts'
 import { startApi, type Api, type ApiOptions } from './api.ts'
+
+// Real processes, two databases and other test files share the machine: nothing here is late before this.
+vi.setConfig({ testTimeout: 240_000, hookTimeout: 240_000 })
 
 /** Both databases, for `describe.each`: system tests hold on either. */
 export const databases = ['pglite', 'postgres'] as const
@@ -9,8 +12,7 @@ export const databases = ['pglite', 'postgres'] as const
 export async function apiForTest(
   options: Omit<ApiOptions, 'database'> & { database: ApiOptions['database'] | 'postgres' },
 ): Promise<Api> {
-  const database = options.database === 'postgres' ? { server: inject('databaseUrl') } : options.database
-  return ended('API', await startApi({ ...options, database }))
+  return ended('API', await startApi({ ...options, database: databaseOf(options.database) }))
 }
 
 /** An agent that ends with the test; its log is printed when the test fails. */
@@ -18,11 +20,44 @@ export async function agentForTest(options: AgentOptions): Promise<TestAgent> {
   return ended('agent', await startAgent(options))
 }
 
+/**
+ * An API with an agent that all tests of a `describe` share. To be called in the `describe`; its members are there
+ * once a test runs.
+ */
+export function sharedCircle(
+  options: Pick<ApiOptions, 'config' | 'timeScale'> &
+    Pick<AgentOptions, 'slots' | 'policy'> & { database: (typeof databases)[number] },
+): { readonly api: Api; readonly agent: TestAgent } {
+  const { database, config, timeScale, slots, policy } = options
+  const circle = {} as { api: Api; agent: TestAgent }
+  beforeAll(async () => {
+    circle.api = await startApi({ database: databaseOf(database), config, timeScale })
+    circle.agent = await startAgent({ api: circle.api, slots, policy, timeScale })
+  })
+  afterAll(async () => {
+    await circle.agent?.close()
+    await circle.api?.close()
+  })
+  beforeEach(() => {
+    printWhenFailed('API', circle.api)
+    printWhenFailed('agent', circle.agent)
+  })
+  return circle
+}
+
+function databaseOf(database: ApiOptions['database'] | 'postgres'): ApiOptions['database'] {
+  return database === 'postgres' ? { server: inject('databaseUrl') } : database
+}
+
 function ended<Started extends { log: string; close(): Promise<void> }>(
   what: string,
   started: Started,
 ): Started {
   onTestFinished(() => started.close())
-  onTestFailed(() => console.error(`--- log of the ${what}\n${started.log.slice(-20_000)}`))
+  printWhenFailed(what, started)
   return started
+}
+
+function printWhenFailed(what: string, started: { log: string }): void {
+  onTestFailed(() => console.error(`--- log of the ${what}\n${started.log.slice(-20_000)}`))
 }

@@ -24,7 +24,7 @@ export class RunningProcess {
   ) {
     this.name = name
     const [file, ...args] = [...within, process.execPath, main]
-    this.child = spawn(file!, args, {
+    this.child = spawn(file, args, {
       cwd,
       env: { PATH: process.env['PATH'], HOME: cwd, NO_COLOR: '1', ...env },
       stdio: ['ignore', 'pipe', 'pipe', 'ipc'],

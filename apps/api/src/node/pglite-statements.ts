@@ -11,7 +11,7 @@ interface Prepared {
 
 export interface Statements {
   /** Rows as objects, or as arrays in the order of the columns. Throws PGlite's `DatabaseError`. */
-  run(text: string, params?: readonly unknown[], asArrays?: boolean): Promise<unknown[]>
+  run: (text: string, params?: readonly unknown[], asArrays?: boolean) => Promise<unknown[]>
 }
 
 /**
@@ -65,7 +65,8 @@ export function createStatements(pglite: PGlite): Statements {
 
   function serialize(value: unknown, type: number): string | null {
     if (value === null || value === undefined) return null
-    return pglite.serializers[type]?.(value) ?? String(value)
+    // What has no serialiser of its own (uuid, for one) is text already.
+    return pglite.serializers[type]?.(value) ?? (value as string)
   }
 }
 

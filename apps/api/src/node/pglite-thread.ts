@@ -39,6 +39,8 @@ export interface PgliteThread {
   /** The worker's answer, and the id of the call. */
   call(act: PgliteAct): Promise<{ id: number; rows: unknown[] }>
   close(): Promise<void>
+  /** Ends the thread as a crash would. */
+  terminate(): void
 }
 
 /**
@@ -69,13 +71,14 @@ export async function startPgliteThread(
   worker.on('error', (error: Error) => crashed(error))
   worker.on('exit', (code: number) => crashed(new Error(`the database's thread ended with code ${code}`)))
 
-  return { call, close }
+  return { call, close, terminate: () => void worker.terminate() }
 
   function call(act: PgliteAct): Promise<{ id: number; rows: unknown[] }> {
     if (ended !== undefined) return Promise.reject(ended)
     const id = nextId++
     return new Promise((resolve, reject) => {
       waiting.set(id, { resolve: (rows) => resolve({ id, rows }), reject })
+      // oxlint-disable-next-line unicorn/require-post-message-target-origin -- a thread has no origin
       worker.postMessage({ id, ...act })
     })
   }
@@ -91,7 +94,7 @@ export async function startPgliteThread(
   function crashed(error: Error): void {
     if (ended !== undefined) return
     ended = new Unavailable(error)
-    for (const { reject } of waiting.values()) reject(ended)
+    for (const one of waiting.values()) one.reject(ended)
     waiting.clear()
     if (!closing) onCrash(error)
   }

@@ -39,15 +39,15 @@ async function main(port: MessagePort, dataDir: string): Promise<void> {
       }
       case 'begin':
         await begin(call.id)
-        return []
+        break
       case 'commit':
       case 'rollback':
         await endings.get(call.transaction)?.(call.kind)
-        return []
+        break
       case 'close':
         await alone(() => pglite.close())
-        return []
     }
+    return []
   }
 
   function alone<T>(query: () => Promise<T>): Promise<T> {

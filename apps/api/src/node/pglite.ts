@@ -7,7 +7,7 @@ export interface PgliteOptions {
   /** A directory that this process holds the lock of; `memory` for tests. */
   dataDir: string
   /** The worker died: nothing can be stored any more, and the process has to end. */
-  onCrash(error: Error): void
+  onCrash: (error: Error) => void
 }
 
 /** Opens PGlite in a thread of its own, making the database where there is none. */

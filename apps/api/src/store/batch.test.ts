@@ -1,14 +1,14 @@
-import fc from 'fast-check'
+import { array, assert, asyncProperty, integer, nat, record } from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { createBatcher } from './batch.ts'
 import { Unavailable } from './database.ts'
 
 describe('createBatcher', () => {
   it('answers every item with its own result, runs one batch at a time and keeps the order and the bounds', async () => {
-    await fc.assert(
-      fc.asyncProperty(
-        fc.array(fc.record({ size: fc.nat(9), pauses: fc.nat(3) }), { maxLength: 40 }),
-        fc.integer({ min: 1, max: 5 }),
+    await assert(
+      asyncProperty(
+        array(record({ size: nat(9), pauses: nat(3) }), { maxLength: 40 }),
+        integer({ min: 1, max: 5 }),
         async (given, maxItems) => {
           let running = 0
           const batches: number[][] = []

@@ -2,9 +2,9 @@ import { Unavailable } from './database.ts'
 
 export interface BatchOptions<Item, Result> {
   /** One statement for all of them; answers in their order. */
-  run(items: readonly Item[]): Promise<readonly Result[]>
+  run: (items: readonly Item[]) => Promise<readonly Result[]>
   /** The size of an item in bytes, so that a batch of large ones stays small. */
-  weigh(item: Item): number
+  weigh: (item: Item) => number
   maxItems?: number
   maxBytes?: number
 }

@@ -105,7 +105,7 @@ export async function patchExecutor(
   given: {
     name: string
     patch: Record<string, unknown>
-    validate(merged: Record<string, unknown>): ExecutorSettings
+    validate: (merged: Record<string, unknown>) => ExecutorSettings
   },
 ): Promise<ExecutorRow | 'unknown' | 'read_only'> {
   const { name, patch, validate } = given
@@ -182,7 +182,7 @@ function goesElsewhere(before: Record<string, unknown>, after: Record<string, un
       username,
       host_key,
       host_key_sha256,
-      image === undefined || registryOf(String(image)),
+      typeof image !== 'string' || registryOf(image),
     ])
   return target(before) !== target(after)
 }

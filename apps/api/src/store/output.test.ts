@@ -1,4 +1,4 @@
-import fc from 'fast-check'
+import { array, assert, asyncProperty, integer, nat, record } from 'fast-check'
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { appendOutput } from './append-output.ts'
 import type { Database } from './database.ts'
@@ -32,12 +32,12 @@ describe.each(testingDatabases)('output on $name', ({ open }) => {
     )
 
   it('is an exact prefix of what was written, however often, late or torn it is sent', async () => {
-    const pieces = fc.array(fc.record({ from: fc.nat(767), length: fc.integer({ min: 1, max: 300 }) }), {
+    const pieces = array(record({ from: nat(767), length: integer({ min: 1, max: 300 }) }), {
       minLength: 1,
       maxLength: 12,
     })
-    await fc.assert(
-      fc.asyncProperty(pieces, async (given) => {
+    await assert(
+      asyncProperty(pieces, async (given) => {
         await db.query('delete from execution_output where execution_id = $1', [claimed.id])
         let reached = 0
         for (const { from, length } of given) {

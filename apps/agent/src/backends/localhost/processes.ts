@@ -1,5 +1,5 @@
 import { readFileSync, readdirSync } from 'node:fs'
-import { setTimeout as sleep } from 'node:timers/promises'
+import { setImmediate } from 'node:timers/promises'
 
 /** Says of one process whether it is meant; false for one that has gone. */
 export type Predicate = (pid: number) => boolean
@@ -15,7 +15,7 @@ export function ofUid(...uids: readonly number[]): Predicate {
 
 /** Processes that have exactly this variable in their environment, as far as this user may read it. */
 export function markedBy(name: string, value: string): Predicate {
-  return (pid) => `\0${readProcFile(pid, 'environ')}`.includes(`\0${name}=${value}\0`) && isAlive(pid)
+  return (pid) => `\0${readProcFile(pid, 'environ')}`.includes(`\0${name}=${value}\0`)
 }
 
 /** Not gone and no zombie (whose parent may never collect it). */
@@ -28,8 +28,9 @@ export function isAlive(pid: number): boolean {
  * Kills every process that is meant, until there is none.
  *
  * With `since` only those are looked at whose pids were given out after that one: the kernel gives out pids in
- * ascending order, so that on a busy host a handful of files is read instead of all of /proc. When no process is
- * found and no pid was given out meanwhile, there is none: one that forks and dies while we read has left a higher pid.
+ * ascending order, so that on a busy host a handful of files is read instead of all of /proc. There is none when none
+ * is found twice and no pid was given out meanwhile: what forks and ends while we read leaves a newer pid, and that
+ * appears in /proc a moment after it was given out.
  *
  * @param overwhelm called when killing one by one does not keep up with their forking
  */
@@ -37,21 +38,29 @@ export async function killAll(
   meant: Predicate,
   { since, overwhelm }: { since?: number; overwhelm?: () => Promise<void> } = {},
 ): Promise<void> {
-  let seen = since ?? 0
-  for (let round = 1; ;) {
+  /** Up to here there is none; up to `once` none was found once. */
+  let seen = since
+  let once = since
+  for (let round = 1; ; round++) {
     const last = lastPid()
-    const pids = since === undefined || last < seen || last - seen > 1_000 ? allPids() : between(seen, last)
-    const alive = pids.filter(meant)
+    const alive = candidates(seen, last).filter(meant)
     for (const pid of alive) kill(pid)
     if (alive.length === 0) {
-      seen = last
-      since ??= last
-      if (lastPid() === last) return
-      continue
+      if (once === last && lastPid() === last) return
+      seen = once
+      once = last
+    } else {
+      once = seen
+      if (round % 10 === 0) await overwhelm?.()
     }
-    if (round++ % 3 === 0) await overwhelm?.()
-    await sleep(1)
+    if (alive.length > 0 || round % 10 === 0) await setImmediate()
   }
+}
+
+/** The newest first: a program that does nothing but fork and end has no other. */
+function candidates(after: number | undefined, upTo: number): number[] {
+  if (after === undefined || upTo < after || upTo - after > 1_000) return allPids().reverse()
+  return Array.from({ length: upTo - after }, (_, index) => upTo - index)
 }
 
 /** SIGKILL; a process or group that is gone, or that we may not signal, is no error. */
@@ -71,10 +80,6 @@ function lastPid(): number {
 
 function allPids(): number[] {
   return readdirSync('/proc').map(Number).filter(Number.isInteger)
-}
-
-function between(after: number, upTo: number): number[] {
-  return Array.from({ length: upTo - after }, (_, index) => after + 1 + index)
 }
 
 function readProcFile(pid: number, name: string): string {
