@@ -58,7 +58,7 @@ const malformed: Malformed[] = [
   raw('the prototype', '/__proto__', `{"executor":"${executor}","code":"","__proto__":{"polluted":true}}`),
   raw('a constructor', '/constructor', `{"executor":"${executor}","code":"","constructor":{"prototype":{}}}`),
   raw('infinity', '/timeout_sec', `{"executor":"${executor}","code":"","timeout_sec":1e400}`),
-  refused('', { code: undefined }, 'no code'),
+  refused('/code', { code: undefined }, 'no code'),
   refused('/unknown', { unknown: 1 }),
   refused('/executor', { executor: 3 }),
   refused('/executor', { executor: '../x' }),

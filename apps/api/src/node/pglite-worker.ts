@@ -26,6 +26,8 @@ async function main(port: MessagePort, dataDir: string): Promise<void> {
       reply({ id: call.id, rows: await act(call) })
     } catch (error) {
       reply({ id: call.id, error: describe(error) })
+      // After an abort inside the WebAssembly nothing works any more: end this thread, and with it the API.
+      if (isAbort(error)) throw error
     }
   }
 
@@ -75,6 +77,10 @@ async function main(port: MessagePort, dataDir: string): Promise<void> {
   function reply(answer: PgliteReply): void {
     port.postMessage(answer, answer.rows === undefined ? [] : buffersOf(answer.rows))
   }
+}
+
+function isAbort(error: unknown): boolean {
+  return error instanceof Error && ['RuntimeError', 'ExitStatus'].includes(error.name)
 }
 
 /** Bytes that own their memory are handed over instead of copied. */

@@ -155,6 +155,19 @@ describe.each(['pglite', 'postgres'] as const)('POST /executions on %s', (databa
       expect(await problemOf(answer)).toMatchObject({ code: 'idempotency_conflict' })
     })
 
+    it('is answered as before when its executor has gone meanwhile', async () => {
+      await test.request('POST', '/executors', { body: { name: 'fleeting', executor_type: 'localhost' } })
+      const headers = { 'idempotency-key': crypto.randomUUID() }
+      const body = { ...valid, executor: 'fleeting' }
+      const first = (await (await post(body, headers)).json()) as ExecutionRecord
+      await test.request('DELETE', '/executors/fleeting')
+      const again = await post(body, headers)
+      expect(again.status).toBe(202)
+      expect(((await again.json()) as ExecutionRecord).id).toBe(first.id)
+      expect((await post({ ...body, code: 'other' }, headers)).status).toBe(409)
+      expect((await post(body)).status).toBe(404)
+    })
+
     it('belongs to the key that used it', async () => {
       const headers = { 'idempotency-key': 'mine' }
       const own = await test.submit({}, headers)

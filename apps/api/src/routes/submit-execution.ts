@@ -1,6 +1,7 @@
 import { type Context, Hono } from 'hono'
 import { z } from 'zod'
 import {
+  type Principal,
   type RuntimeName,
   type Submission,
   isFinal,
@@ -19,9 +20,10 @@ import type { ReadRow } from '../live/read-row.ts'
 import { type FinalWatch, unlessAway, watchFinal } from '../live/watch-final.ts'
 import { type ExecutionRow, toRecord } from '../store/execution-row.ts'
 import { type ExecutorRow, listExecutors } from '../store/executors.ts'
+import { findRepeated } from '../store/find-repeated.ts'
 import { newId } from '../store/new-id.ts'
 import { withOutput } from '../store/read-execution.ts'
-import type { NewExecution } from '../store/submit.ts'
+import type { NewExecution, Submitted } from '../store/submit.ts'
 import type { ExecutorCache } from './executor-cache.ts'
 import { limitsInForce } from './limits-in-force.ts'
 
@@ -40,47 +42,74 @@ export function submitRoute(parts: Parts, executors: ExecutorCache, readRow: Rea
     requireRole(c, 'runner')
     validQuery(c, query)
     const waitSec = waitPreference(c)
-    const item = await newExecution(c, parts, executors)
+    const request = await readRequest(c)
+    const item = await newExecution(request, parts, executors).catch(whatItWasBefore(request, parts))
+    if ('kind' in item) return answerBefore(c, item, waitSec)
 
     using watch = watchEnd(item.id)
     const submitted = await parts.submit(item)
-    if (submitted.kind === 'conflict')
-      throw new Problem('idempotency_conflict', 'Use another Idempotency-Key for another body.')
-    if (submitted.kind === 'repeated') {
-      using earlier = watchEnd(submitted.id)
-      const execution = await readRow(submitted.id)
-      if (execution === undefined) throw new Error('an idempotency key names an execution that is not there')
-      return await answer(c, parts, execution, earlier, waitSec)
-    }
+    if (submitted.kind !== 'stored') return answerBefore(c, submitted, waitSec)
     parts.dispatch.kick(item.queueId)
     return await answer(c, parts, submitted.job, watch, waitSec)
   })
+
+  /** Its idempotency key was used before. */
+  async function answerBefore(c: Context<AppEnv>, before: Before, waitSec: number): Promise<Response> {
+    if (before.kind === 'conflict')
+      throw new Problem('idempotency_conflict', 'Use another Idempotency-Key for another body.')
+    using earlier = watchEnd(before.id)
+    const execution = await readRow(before.id)
+    if (execution === undefined) throw new Error('an idempotency key names an execution that is not there')
+    return await answer(c, parts, execution, earlier, waitSec)
+  }
 }
 
-async function newExecution(
-  c: Context<AppEnv>,
-  parts: Parts,
-  executors: ExecutorCache,
-): Promise<NewExecution> {
+type Before = Exclude<Submitted, { kind: 'stored' }>
+
+interface SubmitRequest {
+  given: Submission
+  principal: Principal
+  idempotency: { key: string; sha256: string } | undefined
+}
+
+async function readRequest(c: Context<AppEnv>): Promise<SubmitRequest> {
   const key = idempotencyKey(c)
   const { value, bytes } = await readJson(c)
   const given = valid(submission, value)
   refuseFieldsToCome(given)
+  const idempotency = key === undefined ? undefined : { key, sha256: await sha256(bytes) }
+  return { given, principal: c.get('principal'), idempotency }
+}
+
+async function newExecution(
+  { given, principal, idempotency }: SubmitRequest,
+  parts: Parts,
+  executors: ExecutorCache,
+): Promise<NewExecution> {
   const { executor, queueId } = (await executors.find(given.executor)) ?? (await refuseUnknown(parts, given))
   refuseDisabled(executor)
   const { limits, required } = limitsInForce(executor.settings, given)
-  const { project, key_id } = c.get('principal')
   return {
     id: newId(),
-    project,
-    keyId: key_id,
-    idempotency: key === undefined ? undefined : { key, sha256: await sha256(bytes) },
+    project: principal.project,
+    keyId: principal.key_id,
+    idempotency,
     executor,
     queueId,
     runtime: given.runtime ?? (executor.settings.runtime satisfies RuntimeName),
     limits,
     requiredLimits: required,
     submission: given,
+  }
+}
+
+/** A repeat is answered as the first was, also when its executor has changed or gone meanwhile (promise 1). */
+function whatItWasBefore({ principal, idempotency }: SubmitRequest, { db }: Parts) {
+  return async (error: unknown): Promise<Before> => {
+    if (!(error instanceof Problem) || idempotency === undefined) throw error
+    const before = await findRepeated(db, { keyId: principal.key_id, ...idempotency })
+    if (before === undefined) throw error
+    return before
   }
 }
 

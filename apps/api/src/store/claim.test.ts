@@ -102,8 +102,9 @@ describe.each(testingDatabases)('claim on $name', ({ open }) => {
   })
 
   it('gives nothing before its time or after its expiry', async () => {
-    const { id } = await scene.submitOne({ expires_in_sec: 0.001 })
-    await expect.poll(() => scene.claim(1)).toEqual([])
+    const { id } = await scene.submitOne()
+    await db.query(`update jobs set expires_at = now() - interval '1 second' where id = $1`, [id])
+    expect(await scene.claim(1)).toEqual([])
     await db.query(
       `update jobs set expires_at = null, not_before = now() + interval '1 hour' where id = $1`,
       [id],
@@ -111,6 +112,21 @@ describe.each(testingDatabases)('claim on $name', ({ open }) => {
     expect(await scene.claim(1)).toEqual([])
     await db.query(`update jobs set not_before = now() where id = $1`, [id])
     expect(await scene.claim(1)).toHaveLength(1)
+  })
+
+  it('is committed before a newer session opens, so that its settlement finds it', async () => {
+    await scene.submitOne()
+    const order: string[] = []
+    const opening = await db.transaction(async (tx) => {
+      const { agentId, epoch, queueId } = scene
+      await claim(tx, { agentId, epoch, queues: [queueId], slots: 1 })
+      const opened = scene.reconnect().then(() => order.push('opened'))
+      await tx.query('select pg_sleep(0.2)')
+      order.push('claimed')
+      return { opened }
+    })
+    await opening.opened
+    expect(order).toEqual(['claimed', 'opened'])
   })
 
   it('is found again when it was lost on its way, with the same fence', async () => {
