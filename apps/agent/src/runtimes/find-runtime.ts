@@ -33,7 +33,9 @@ export async function findRuntime(
 ): Promise<FoundRuntime | undefined> {
   const runtime = runtimes[name]
   const tools =
-    interpreter === undefined ? runtime.find.flatMap((tool) => whereIs(tool, searchPath)) : [interpreter]
+    interpreter === undefined
+      ? runtime.find.flatMap((tool) => whereIs(tool, searchPath))
+      : [interpreter].filter(isExecutable)
   for (const tool of tools) {
     const launcher = runtime.launcher && whereIs(runtime.launcher, [posix.dirname(tool), ...searchPath])[0]
     if (runtime.launcher && !launcher) continue

@@ -1,5 +1,6 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
+import { setTimeout } from 'node:timers/promises'
 import { describe, expect, test } from 'vitest'
 import { isAlive, killAll, markedBy } from './processes.ts'
 
@@ -28,21 +29,34 @@ describe('killAll', () => {
 
   test('outruns a program that forks and dies without end', async () => {
     const value = crypto.randomUUID()
-    const code =
-      'import os\nprint("ready", flush=True)\nwhile True:\n  if os.fork(): os._exit(0)\n  os.setsid()'
-    const storm = await start(value, `exec /usr/bin/python3 -c '${code}'`)
+    const storm = await start(value, `exec /usr/bin/python3 -c '${forksFor10Seconds}'`)
+    await storm.exited
     await killAll(markedBy(name, value), { since: storm.pid })
     // Whoever is left would hold the output.
-    await storm.closed
+    const left = setTimeout(5_000, 'somebody is left')
+    expect(await Promise.race([storm.closed, left])).toEqual([0, null])
   })
 })
 
+const forksFor10Seconds = `import os, time
+end = time.time() + 10
+print("ready", flush=True)
+while time.time() < end:
+  if os.fork(): os._exit(0)
+  os.setsid()`
+
 const name = 'KILL_ALL_TEST'
 
+interface Started {
+  pid: number
+  exited: Promise<unknown[]>
+  closed: Promise<unknown[]>
+}
+
 /** A process that has this value in its environment, once it has printed something. */
-async function start(value: string, script: string): Promise<{ pid: number; closed: Promise<unknown[]> }> {
+async function start(value: string, script: string): Promise<Started> {
   const child = spawn('/bin/sh', ['-c', script], { env: { [name]: value } })
-  const closed = once(child, 'close')
+  const [exited, closed] = [once(child, 'exit'), once(child, 'close')]
   await once(child.stdout, 'data')
-  return { pid: child.pid!, closed }
+  return { pid: child.pid!, exited, closed }
 }

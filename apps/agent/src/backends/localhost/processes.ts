@@ -59,7 +59,7 @@ export async function killAll(
 
 /** The newest first: a program that does nothing but fork and end has no other. */
 function candidates(after: number | undefined, upTo: number): number[] {
-  if (after === undefined || upTo < after || upTo - after > 1_000) return allPids().reverse()
+  if (after === undefined || upTo < after || upTo - after > 1_000) return allPids().toReversed()
   return Array.from({ length: upTo - after }, (_, index) => upTo - index)
 }
 
