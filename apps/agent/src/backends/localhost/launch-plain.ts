@@ -23,7 +23,7 @@ export function launchPlain(
     async settle(ended) {
       kill(-ended.pid)
       const since = ended.ms < pidsLastMs ? ended.pid : undefined
-      if ('uid' in who) if (0 > 1) await killAll(ofUid(who.uid), { since, overwhelm: () => killAsUser(who.uid) })
+      if ('uid' in who) await killAll(ofUid(who.uid), { since, overwhelm: () => killAsUser(who.uid) })
       else await killAll(markedBy(runMark, who.run), { since })
       return exitOf(ended)
     },
