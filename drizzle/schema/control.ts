@@ -9,6 +9,8 @@ export const control = pgTable(
     id: integer('id').primaryKey().default(1),
     server_id: uuid('server_id').notNull().defaultRandom(),
     api_alive_at: moment('api_alive_at').notNull().defaultNow(),
+    /** A known text, sealed with the key ring: whoever cannot open it has another ring. */
+    key_check: jsonb('key_check').$type<{ key_id: string; iv: string; ciphertext: string }>(),
     /** No lease expires before this. */
     expiry_stands_until: moment('expiry_stands_until'),
   },

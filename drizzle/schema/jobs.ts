@@ -17,6 +17,7 @@ import { sql } from 'drizzle-orm'
 import {
   bigint,
   check,
+  doublePrecision,
   index,
   integer,
   jsonb,
@@ -72,6 +73,8 @@ export const jobs = pgTable(
     labels: jsonb('labels').$type<Record<string, string>>().notNull(),
     /** A `waiting` or `retrying` job is not claimed before this. */
     not_before: moment('not_before'),
+    /** How long it may wait for an agent, from its submission and again from each retry. */
+    expires_in_sec: doublePrecision('expires_in_sec'),
     expires_at: moment('expires_at'),
     cancel_requested_at: moment('cancel_requested_at'),
     /** Whole milliseconds, so that a cursor made of it is exact. */

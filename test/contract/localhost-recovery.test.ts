@@ -1,8 +1,9 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { readdirSync } from 'node:fs'
+import { existsSync, readdirSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
+import { placesOf } from '../../apps/agent/src/backends/localhost/places.ts'
 import { tag } from './harness.ts'
 import { openLocalhost } from './open-localhost.ts'
 import { processesWith } from './processes-with.ts'
@@ -27,4 +28,18 @@ describe('localhost after the agent was killed', () => {
     expect(readdirSync(workDir)).toEqual([])
     await second.close()
   })
+
+  test.runIf(process.getuid?.() === 0)(
+    'of a root agent removes what agents kept whose directory is gone',
+    async () => {
+      const gone = await openLocalhost()
+      const kept = readdirSync('/var/lib/errand/localhost')
+      rmSync(gone.agentDir, { recursive: true })
+      const other = await openLocalhost()
+      const left = new Set(readdirSync('/var/lib/errand/localhost'))
+      expect(kept.filter((mark) => !left.has(mark))).not.toEqual([])
+      await gone.close()
+      await other.close()
+    },
+  )
 })

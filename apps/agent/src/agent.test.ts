@@ -212,6 +212,24 @@ describe('an execution', () => {
     expect(readFileSync(file, 'utf8').trim().split('\n')).toHaveLength(2)
   })
 
+  it('that was lost on its way is handed back at its cancel, and not started when it comes late', async () => {
+    await using agent = startAgent(api, { slots: 1 })
+    const file = join(agent.agentDir, 'starts')
+    await api.until(() => api.credits === 1)
+    const job = assignment([{ mark: file }, { exit: 0 }])
+    api.credits -= 1
+    api.say({ type: 'cancel', id: job.id, fence: job.fence })
+    const back = await api.until(() => api.of('return')[0])
+    expect(back).toMatchObject({ id: job.id, fence: job.fence, reason: expect.stringContaining('never') })
+    await api.until(() => api.credits === 1)
+    api.say({ type: 'assign', job })
+    api.say({ type: 'cancel', id: job.id, fence: job.fence })
+    await api.result(api.assign(assignment(hello)))
+    expect(existsSync(file)).toBe(false)
+    expect(api.of('return')).toHaveLength(1)
+    await api.until(() => api.credits === 1)
+  })
+
   it('can be canceled before it starts', async () => {
     await using agent = startAgent(api)
     const file = join(agent.agentDir, 'starts')

@@ -60,6 +60,7 @@ export class Agent {
       restMs: time.pollEveryMs,
       log,
       stale: (claim) => this.#runner.drop(claim),
+      caughtUp: () => this.#connection.offerCredits(),
     })
     const freed = () => this.#connection.offerCredits()
     this.#lease = lease
@@ -148,11 +149,12 @@ export class Agent {
     return {
       held: () => this.#delivery.held(),
       reconciled: (session, jobs) => {
+        // First, as what is dropped may let slots be granted.
+        this.#runner.regrant()
         for (const job of jobs) {
           if (job.verdict === 'drop') this.#runner.drop(job)
           else if (job.cancel) this.#runner.cancel(job)
         }
-        this.#runner.regrant()
         this.#delivery.attach(
           session,
           jobs.filter((job) => job.verdict === 'keep'),

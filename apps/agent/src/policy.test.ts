@@ -33,11 +33,15 @@ describe('readPolicy', () => {
 })
 
 describe('refusal', () => {
-  const refused = (policy: object, settings: object = {}) => {
+  const refused = (
+    policy: object,
+    settings: object = {},
+    source: 'config' | 'default' | 'rest' = 'default',
+  ) => {
     const job = assignment([])
     return refusal(agentPolicy.parse(policy), {
       ...job,
-      executor: { ...job.executor, settings: { ...settings } },
+      executor: { ...job.executor, source, settings: { ...settings } },
     })
   }
 
@@ -65,5 +69,12 @@ describe('refusal', () => {
     [{ code_executor_paths: ['/opt/python'] }, { code_executor_path: '/opt/python' }],
   ])('with policy %o allows settings %o', (policy, settings) => {
     expect(refused(policy, settings)).toBeUndefined()
+  })
+
+  it('lets executors of config.yaml alone run unsandboxed where the policy says so', () => {
+    const policy = { allow_unsandboxed: 'config' }
+    expect(refused(policy, { sandbox: 'none' }, 'config')).toBeUndefined()
+    expect(refused(policy, { sandbox: 'none' }, 'rest')).toContain('config.yaml only')
+    expect(refused({ allow_unsandboxed: true }, { sandbox: 'none' }, 'rest')).toBeUndefined()
   })
 })

@@ -38,15 +38,21 @@ export function refusal(policy: AgentPolicy, assignment: Assignment): string | u
   const path = parsed.data.code_executor_path
   if (path !== undefined && policy.code_executor_paths && !policy.code_executor_paths.includes(path))
     return `this agent's policy does not list the code_executor_path ${path}`
-  if (type === 'localhost') return localhostRefusal(policy, parsed.data as LocalhostExecutor)
+  if (type === 'localhost') return localhostRefusal(policy, parsed.data as LocalhostExecutor, assignment.executor.source)
   return undefined
 }
 
-function localhostRefusal(policy: AgentPolicy, executor: LocalhostExecutor): string | undefined {
+function localhostRefusal(
+  policy: AgentPolicy,
+  executor: LocalhostExecutor,
+  source: Assignment['executor']['source'],
+): string | undefined {
   if (executor.sandbox === 'none' && policy.shares_api_user)
     return 'sandbox: none is refused: this agent runs as the user of the API, whose files the code could read'
   if (executor.sandbox === 'none' && !policy.allow_unsandboxed)
     return "sandbox: none is refused: this agent's policy does not say allow_unsandboxed: true"
+  if (executor.sandbox === 'none' && policy.allow_unsandboxed === 'config' && source === 'rest')
+    return "sandbox: none is refused: this agent's policy allows it (allow_unsandboxed: config) to executors of config.yaml only"
   if (executor.work_dir !== undefined && !policy.work_dirs.includes(executor.work_dir))
     return `this agent's policy does not list the work_dir ${executor.work_dir}`
   return undefined

@@ -40,7 +40,7 @@ export interface Parts {
   queueFor: QueueFor
   secrets: Secrets
   live: Live
-  dispatch: Pick<Dispatch, 'kick' | 'cancel' | 'setLabels' | 'setDraining' | 'revoke'>
+  dispatch: Pick<Dispatch, 'kick' | 'cancel' | 'setLabels' | 'revoke'>
   time: TimeConstants
   log: Log
   version: string

@@ -21,6 +21,7 @@ import { createSecrets } from './secrets/secrets.ts'
 import { openSession } from './socket/session.ts'
 import { createVerifyKey, ensureAdminKey } from './store/api-keys.ts'
 import { beat } from './store/beat.ts'
+import { checkKeyRing, OtherKeyRing } from './store/check-key-ring.ts'
 import { serverId as readServerId } from './store/control.ts'
 import { syncConfigExecutors } from './store/sync-config-executors.ts'
 import { createFinish } from './store/finish.ts'
@@ -34,8 +35,9 @@ const drainMs = 20_000
 
 await main().catch((error: unknown) => {
   // What the operator has to mend is said in a line; anything else is a defect, with its stack.
-  const known = error instanceof ConfigRefused || error instanceof DirectoryLocked || isListenError(error)
-  console.error(known ? `errand: ${error.message}` : error)
+  const mended = [ConfigRefused, DirectoryLocked, OtherKeyRing]
+  const known = mended.some((one) => error instanceof one) || isListenError(error)
+  console.error(known ? `errand: ${(error as Error).message}` : error)
   process.exit(1)
 })
 
@@ -51,6 +53,7 @@ async function main(): Promise<void> {
   const secrets = await createSecrets(
     settings.secretKey ?? readOrCreateSecret(join(settings.dataDir, 'secret-key'), newSecretKey),
   )
+  await checkKeyRing(db, secrets)
   await ensureAdminKey(
     db,
     settings.adminKey ?? readOrCreateSecret(join(settings.dataDir, 'admin-key'), newAdminKey),
@@ -59,8 +62,10 @@ async function main(): Promise<void> {
   const serverId = await readServerId(db)
 
   const live = createLive()
-  const dispatch = createDispatch({ db, log: logging.job, assignmentOf: createAssignmentOf(db, secrets) })
-  const ingest = createIngest({ db, live, dispatch, log: logging.job, finish: createFinish(db, time) })
+  const finish = createFinish(db, time)
+  const assignmentOf = createAssignmentOf(db, secrets)
+  const dispatch = createDispatch({ db, finish, assignmentOf, log: logging.job })
+  const ingest = createIngest({ db, finish, live, dispatch, log: logging.job })
   const closing = new AbortController()
   let databaseAnswers = true
   const app = createApp({
@@ -94,9 +99,9 @@ async function main(): Promise<void> {
   log.info({ host: settings.host, port: server.port, version: manifest.version }, 'listening')
   process.send?.({ listening: server.port })
 
-  process.once('SIGTERM', () => void stop('SIGTERM'))
-  process.once('SIGINT', () => void stop('SIGINT'))
-  process.once('disconnect', () => void stop('the end of its parent'))
+  process.on('SIGTERM', () => void stop('SIGTERM'))
+  process.on('SIGINT', () => void stop('SIGINT'))
+  process.on('disconnect', () => void stop('the end of its parent'))
 
   /** Keeps leases honest, and ends what has expired (architecture.md, "Lease"). */
   async function beatOnce(): Promise<void> {
@@ -120,6 +125,7 @@ async function main(): Promise<void> {
   }
 
   async function stop(why: string): Promise<void> {
+    if (closing.signal.aborted) return
     log.info({}, `stopping: ${why}`)
     closing.abort()
     stopBeat()

@@ -8,8 +8,11 @@ import { plainText } from './text.ts'
  */
 export const agentPolicy = z.strictObject({
   backends: z.array(executorType).default(['docker', 'ssh', 'localhost']),
-  /** Unsandboxed localhost runs; never by an agent that shares the API's user. */
-  allow_unsandboxed: z.boolean().default(false),
+  /**
+   * Unsandboxed localhost runs; never by an agent that shares the API's user. `config`: only of executors that the
+   * operator wrote in the API's `config.yaml`, not of those made by REST.
+   */
+  allow_unsandboxed: z.union([z.boolean(), z.literal('config')]).default(false),
   /** Set by `npm start` for the agent beside the API when both run as one user. */
   shares_api_user: z.boolean().default(false),
   /** `work_dir` values that executors may name. */
@@ -20,6 +23,10 @@ export const agentPolicy = z.strictObject({
   images: z.array(plainText(512)).optional(),
   max_timeout_sec: z.number().positive().optional(),
   max_output_limit_kb: z.int().positive().optional(),
-  slots: z.strictObject({ run: z.int().min(1).max(10_000).optional() }).default({}),
+  /**
+   * One for each core if absent. An inventory or renewal lists what runs and up to 500 ended jobs that wait for their
+   * delivery, at most 90 bytes each: (1,000 + 500) * 90 = 135,000 bytes, which a frame of 256 KiB holds.
+   */
+  slots: z.strictObject({ run: z.int().min(1).max(1_000).optional() }).default({}),
 })
 export type AgentPolicy = z.infer<typeof agentPolicy>

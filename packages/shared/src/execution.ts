@@ -43,8 +43,8 @@ export const timings = z.strictObject({
 
 /**
  * The record of an execution: the seed's CodeExecutionResult and what architecture.md adds. Everything that is
- * known only at the end is null before it. `stdout` and `stderr` are text for reading (invalid bytes as U+FFFD);
- * the exact bytes are at `/executions/{id}/stdout` and `/stderr`.
+ * known only at the end is null before it. `stdout` and `stderr` are text for reading (invalid bytes as U+FFFD, of
+ * each the first 4 MiB); the exact bytes are at `/executions/{id}/stdout` and `/stderr`.
  */
 export const executionRecord = z.strictObject({
   id: z.uuid(),

@@ -123,6 +123,9 @@ export const secretFields: Record<ExecutorType, readonly string[]> = {
   localhost: [],
 }
 
+/** Fields that are in the contract but whose feature is still to come: refused, never ignored. */
+export const executorFieldsToCome = ['max_concurrency'] as const
+
 /** The longest `timeout_sec` a caller may ask of this executor. */
 export function maxTimeoutSec(given: { timeout_sec: number; max_timeout_sec?: number | undefined }): number {
   return given.max_timeout_sec ?? Math.max(300, given.timeout_sec)

@@ -19,6 +19,8 @@ export const sizeLimits = {
   socketBuffer: 4 * MiB,
   /** What a compile step may print per stream; more is cut and said. */
   compileOutput: 64 * KiB,
+  /** How much of each stream the JSON of a record shows as text; all of it is at `/stdout` and `/stderr`. */
+  recordOutput: 4 * MiB,
   /** The largest `output_limit_kb` a caller or executor may set, in KiB (64 MiB). */
   outputLimitKb: 64 * KiB,
   /** All arguments together. */

@@ -179,6 +179,19 @@ describe('a claim that is no longer ours', () => {
     expect(api.of('finish')).toEqual([])
   })
 
+  it('leaves nothing of what its program wrote last in the spool', async () => {
+    // The first step is spooled at once, as it fills a chunk; the second waits until the program has ended.
+    await using agent = startAgent(api, { time: { flushEveryMs: 60_000 } })
+    await api.until(() => api.credits > 0)
+    const steps = [{ stdout: 'x'.repeat(65_536) }, { stdout: 'last words' }, { sleep_ms: 60_000 }]
+    const job = api.assign(assignment(steps))
+    await api.until(() => api.of('output').length > 0)
+    api.verdictOf = () => ({ verdict: 'drop', cancel: false })
+    api.socket?.terminate()
+    await api.until(() => api.sessions === 2 && api.credits === 2)
+    expect(agent.spool.ends(job)).toEqual({ stdout: 0, stderr: 0 })
+  })
+
   it('ends its program when a reconnect says drop', async () => {
     await using agent = startAgent(api)
     await api.until(() => api.credits > 0)

@@ -5,7 +5,7 @@ import type { Claim } from '../claim.ts'
 import { crashPoint } from '../crash-point.ts'
 import type { Log } from '../log.ts'
 import type { Spool } from '../spool/spool.ts'
-import { allAnswered, newHeldJob, rewind, unsent } from './held-job.ts'
+import { allAnswered, bytesInFlight, newHeldJob, rewind, unsent } from './held-job.ts'
 import type { HeldJob } from './held-job.ts'
 
 /** Where frames go while a session lasts. */
@@ -20,9 +20,15 @@ export interface DeliveryParts {
   log: Log
   /** The claim is no longer ours, says the API. */
   stale(claim: Claim): void
+  /** It was behind when it was asked, and is no more. */
+  caughtUp(): void
 }
 
 type Answer<Type extends ApiMessage['type']> = Extract<ApiMessage, { type: Type }>
+
+/** Beyond either of them the delivery is behind; a frame must hold the inventory of all that waits. */
+const mostEndedJobs = 500
+const mostBytes = 64 * 1024 * 1024
 
 const streams = ['stdout', 'stderr'] as const satisfies Stream[]
 
@@ -37,6 +43,7 @@ export class Delivery {
   #sender: Sender | undefined
   #bytesInFlight = 0
   #woken = false
+  #foundBehind = false
   #emptied: (() => void)[] = []
 
   constructor(parts: DeliveryParts) {
@@ -46,6 +53,14 @@ export class Delivery {
   /** For the inventory and each renewal. */
   held(): Held[] {
     return [...this.#jobs.values()].map(({ id, fence, state }) => ({ id, fence, state }))
+  }
+
+  /**
+   * Whether so much waits to be delivered that no more jobs are to be taken: on a slow link, or with the API's database
+   * slow, runs would go on ending and the spool would grow without bound.
+   */
+  get behind(): boolean {
+    return (this.#foundBehind = this.#isBehind())
   }
 
   hold(claim: Claim, state: Held['state']): void {
@@ -101,6 +116,7 @@ export class Delivery {
     }
     if (this.#jobs.size === 0) for (const emptied of this.#emptied.splice(0)) emptied()
     this.#wake()
+    this.#tellIfCaughtUp()
   }
 
   /** Settles once nothing is held any more. */
@@ -149,6 +165,7 @@ export class Delivery {
       this.#rest(job)
     }
     this.#wake()
+    this.#tellIfCaughtUp()
   }
 
   finished({ id, fence, verdict, offsets }: Answer<'finished'>): void {
@@ -175,6 +192,18 @@ export class Delivery {
 
   #get(claim: Claim): HeldJob | undefined {
     return this.#jobs.get(claimKey(claim))
+  }
+
+  #isBehind(): boolean {
+    const jobs = [...this.#jobs.values()]
+    const ended = jobs.filter((job) => job.state === 'ended').length
+    return ended > mostEndedJobs || jobs.reduce((sum, job) => sum + unsent(job) + bytesInFlight(job), 0) > mostBytes
+  }
+
+  #tellIfCaughtUp(): void {
+    if (!this.#foundBehind || this.#isBehind()) return
+    this.#foundBehind = false
+    this.#parts.caughtUp()
   }
 
   /** Sends at the end of this turn, so that a run's last output and its result make one frame. */
@@ -266,9 +295,4 @@ export class Delivery {
       this.#parts.restMs * Math.min(job.rewinds, 30),
     ).unref()
   }
-}
-
-function bytesInFlight(job: HeldJob): number {
-  const output = streams.flatMap((stream) => job.inFlight[stream])
-  return output.reduce((sum, one) => sum + one.bytes, job.finish?.bytes ?? 0)
 }

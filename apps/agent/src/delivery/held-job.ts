@@ -56,6 +56,11 @@ export function unsent(job: HeldJob): number {
   return job.ends.stdout - job.sent.stdout + job.ends.stderr - job.sent.stderr
 }
 
+export function bytesInFlight(job: HeldJob): number {
+  const output = [...job.inFlight.stdout, ...job.inFlight.stderr]
+  return output.reduce((sum, one) => sum + one.bytes, job.finish?.bytes ?? 0)
+}
+
 export function allAnswered(job: HeldJob): boolean {
   return job.inFlight.stdout.length === 0 && job.inFlight.stderr.length === 0
 }

@@ -52,6 +52,8 @@ function openOutput(job: RunningJob, parts: RunnerParts, onSpoolFailure: (error:
     capBytes: job.assignment.limits.output_limit_kb * 1024,
     flushEveryMs: time.flushEveryMs,
     spool: (stream, offset, bytes) => {
+      // The spool has forgotten it: what its program says while it dies would stay there for ever.
+      if (job.dropped) return
       spool.append(job, stream, offset, bytes)
       if (offset === 0) crashPoint('first_chunk')
       delivery.spooled(job, stream, offset + bytes.length)

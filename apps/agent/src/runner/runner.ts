@@ -97,8 +97,16 @@ export class Runner {
     this.#handBack({ id, fence }, 'the agent does not understand the assignment: update it')
   }
 
-  cancel(claim: Claim): void {
-    this.#jobs.get(claimKey(claim))?.ending.stop('canceled')
+  /** A claim whose assignment never came goes back, so that the API need not wait: it won't be started any more. */
+  cancel({ id, fence }: Claim): void {
+    const claim = { id, fence }
+    const job = this.#jobs.get(claimKey(claim))
+    if (job) return job.ending.stop('canceled')
+    if (this.#parts.spool.hasSeen(claim)) return
+    // The slot that was granted for it is. (A cancel doesn't say of which class it is: a wrong one rights itself when
+    // the job that comes for it is handed back, or at the next session.)
+    this.#slots.used('run')
+    this.#handBack(claim, 'its assignment never reached the agent')
   }
 
   /** The API has given it to somebody else, or it is final: ends it and forgets it. */
@@ -123,9 +131,10 @@ export class Runner {
     if (this.#jobs.size > 0) await new Promise<void>((resolve) => this.#idle.push(resolve))
   }
 
-  /** Slots that the API has not been told of, counted as told. */
+  /** Slots that the API has not been told of, counted as told; none while what has ended waits to be delivered. */
   grant(): SlotCounts | undefined {
-    return this.#draining || this.#spoolFailing ? undefined : this.#slots.grant()
+    const full = this.#draining || this.#spoolFailing || this.#parts.delivery.behind
+    return full ? undefined : this.#slots.grant()
   }
 
   /** A new session: every free slot is to be granted anew. */

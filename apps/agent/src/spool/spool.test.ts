@@ -71,6 +71,15 @@ describe('Spool', () => {
     expect(spool.hasSeen(newClaim())).toBe(false)
   })
 
+  it('keeps no output or result of what is not held, once it is opened again', () => {
+    const claim = newClaim()
+    spool.append(claim, 'stdout', 0, Buffer.from('abc'))
+    spool.finish(claim, result)
+    reopen()
+    expect(spool.ends(claim)).toEqual({ stdout: 0, stderr: 0 })
+    expect(spool.result(claim)).toBeUndefined()
+  })
+
   it('has an id of its own that stays with the file', () => {
     const { id } = spool
     reopen()

@@ -34,6 +34,11 @@ export class Spool {
     if (this.#meta('boot_id') !== bootId) this.#run("DELETE FROM meta WHERE key = 'lease_sent_at'")
     this.#setMeta('boot_id', bootId)
     this.#seen = this.#newestClaims()
+    for (const table of ['output', 'result'])
+      this.#run(
+        `DELETE FROM ${table} WHERE NOT EXISTS
+         (SELECT 1 FROM held WHERE held.id = ${table}.id AND held.fence = ${table}.fence)`,
+      )
   }
 
   /** Whether this claim was taken or handed back before. */

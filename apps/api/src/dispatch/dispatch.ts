@@ -2,21 +2,23 @@ import { closeCode, slotClass, type SlotClass, type Slots } from '@errand/shared
 import type { Log } from '../log.ts'
 import { claim, type Claim } from '../store/claim.ts'
 import { Unavailable, type Database } from '../store/database.ts'
+import type { Finish } from '../store/finish.ts'
 import { listQueues, type Queue } from '../store/queues.ts'
 import type { AgentLink } from './agent-link.ts'
 import type { Assign } from './assignment-of.ts'
 import { servedQueues } from './served-queues.ts'
+import { unassignable } from './unassignable.ts'
 
 export interface DispatchParts {
   db: Database
   log: Log
+  finish: Finish
   assignmentOf: (claim: Claim) => Promise<Assign>
 }
 
 interface Connected {
   link: AgentLink
   labels: Readonly<Record<string, string>>
-  draining: boolean
   credits: Slots
   /** At most one claim for an agent is under way; `again` says that something came up meanwhile. */
   claiming: boolean
@@ -29,7 +31,7 @@ interface Connected {
  * Brings waiting jobs to agents with free slots. Holds only what a socket holds: which agents are connected here and
  * how much they can take. A kick is a hint; `poll` is the truth.
  */
-export function createDispatch({ db, log, assignmentOf }: DispatchParts) {
+export function createDispatch({ db, log, finish, assignmentOf }: DispatchParts) {
   const connected = new Map<string, Connected>()
   let queues: Queue[] = []
 
@@ -41,21 +43,22 @@ export function createDispatch({ db, log, assignmentOf }: DispatchParts) {
     cancel,
     assign,
     setLabels,
-    setDraining,
     revoke,
     isOnline,
     closeAll,
     poll,
   }
 
-  /** The newest socket of an agent wins. Its credits begin at nothing. */
-  function join(link: AgentLink, draining: boolean): void {
-    connected.get(link.agentId)?.link.close(closeCode.replaced, 'a newer session has taken over')
+  /** The newest session of an agent wins. Its credits begin at nothing. */
+  function join(link: AgentLink): void {
+    const before = connected.get(link.agentId)?.link
+    const older = before && before.epoch > link.epoch ? link : before
+    older?.close(closeCode.replaced, 'a newer session has taken over')
+    if (older === link) return
     const credits = { run: 0, ssh: 0, maintenance: 0 }
     connected.set(link.agentId, {
       link,
       labels: link.labels,
-      draining,
       credits,
       claiming: false,
       again: false,
@@ -107,7 +110,7 @@ export function createDispatch({ db, log, assignmentOf }: DispatchParts) {
 
   async function claimWhileAble(agent: Connected): Promise<void> {
     const { link, credits } = agent
-    while (agent.again && connected.get(link.agentId) === agent && !agent.draining) {
+    while (agent.again && connected.get(link.agentId) === agent) {
       agent.again = false
       for (const one of slotClass.options) {
         const served = servedQueues(queues, { labels: agent.labels, report: link.report }, one)
@@ -126,7 +129,11 @@ export function createDispatch({ db, log, assignmentOf }: DispatchParts) {
     const slots = agent.credits[slot]
     const claims = await claim(db, { agentId, epoch, queues: served, slots })
     agent.credits[slot] -= claims.length
-    for (const one of claims) await assign(agent.link, one)
+    for (const one of claims) {
+      if (await assign(agent.link, one)) continue
+      agent.credits[slot] += 1
+      agent.again = true
+    }
     sendCancels(agent)
   }
 
@@ -135,9 +142,19 @@ export function createDispatch({ db, log, assignmentOf }: DispatchParts) {
       agent.link.send({ type: 'cancel', id, fence })
   }
 
-  async function assign(link: AgentLink, one: Claim): Promise<void> {
-    link.send(await assignmentOf(one))
-    log.debug({ execution_id: one.id, agent_id: link.agentId, fence: one.fence }, 'assigned')
+  /** Whether it was sent. What can't be made into a message ends, or it would be claimed for ever. */
+  async function assign(link: AgentLink, one: Claim): Promise<boolean> {
+    const { agentId, epoch } = link
+    try {
+      link.send(await assignmentOf(one))
+      log.debug({ execution_id: one.id, agent_id: agentId, fence: one.fence }, 'assigned')
+      return true
+    } catch (error) {
+      if (error instanceof Unavailable) throw error
+      log.error({ execution_id: one.id, agent_id: agentId, err: error }, 'cannot be assigned')
+      await finish({ id: one.id, fence: one.fence, agentId, epoch, ...unassignable(link.report.hostname) })
+      return false
+    }
   }
 
   /** Asks the agent to end a job. Where it is not connected here, its next inventory learns of it. */
@@ -153,13 +170,6 @@ export function createDispatch({ db, log, assignmentOf }: DispatchParts) {
     const agent = connected.get(agentId)
     if (agent === undefined) return
     agent.labels = labels
-    pump(agent)
-  }
-
-  function setDraining(agentId: string, draining: boolean): void {
-    const agent = connected.get(agentId)
-    if (agent === undefined) return
-    agent.draining = draining
     pump(agent)
   }
 

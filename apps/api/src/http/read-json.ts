@@ -8,14 +8,15 @@ const decoder = new TextDecoder('utf-8', { fatal: true })
 
 /**
  * The body as parsed JSON, and its bytes. Refuses another media type or a `Content-Encoding` (415), more than
- * 16 MiB (413), what is not JSON in UTF-8 or nests too deep (400), and keys that mean something to JavaScript (422).
+ * `limit` bytes (413; 16 MiB), what is not JSON in UTF-8 or nests too deep (400), and keys that mean something to JavaScript (422).
  */
 export async function readJson(
   c: Context,
   mediaTypes: readonly string[] = ['application/json'],
+  limit?: number,
 ): Promise<{ value: unknown; bytes: Uint8Array<ArrayBuffer> }> {
   refuseOtherMediaTypes(c, mediaTypes)
-  const bytes = await readBody(c)
+  const bytes = await readBody(c, limit)
   if (bytes.length === 0) throw badJson('The body is empty.')
   checkJsonShape(bytes)
   const value = parse(bytes)

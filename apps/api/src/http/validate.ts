@@ -8,8 +8,9 @@ import { readJson } from './read-json.ts'
 export async function validBody<Schema extends z.ZodType>(
   c: Context,
   schema: Schema,
+  limit?: number,
 ): Promise<z.output<Schema>> {
-  return valid(schema, (await readJson(c)).value)
+  return valid(schema, (await readJson(c, undefined, limit)).value)
 }
 
 export function valid<Schema extends z.ZodType>(schema: Schema, value: unknown): z.output<Schema> {

@@ -7,9 +7,9 @@ export function eventId(position: Position): string {
   return [fence, attempt, stdout, stderr, status ?? 'none', statusAttempt].join('-')
 }
 
-/** The position that a `Last-Event-ID` names, or undefined when it is none of ours. */
+/** The position that a `Last-Event-ID` names, or undefined when it is none of ours. No stream has 10^8 bytes. */
 export function positionOf(id: string): Position | undefined {
-  const parts = /^(\d{1,15})-(\d{1,6})-(\d{1,10})-(\d{1,10})-([a-z]+)-(\d{1,6})$/.exec(id)
+  const parts = /^(\d{1,15})-(\d{1,6})-(\d{1,8})-(\d{1,8})-([a-z]+)-(\d{1,6})$/.exec(id)
   if (parts === null) return undefined
   const [fence, attempt, stdout, stderr, , statusAttempt] = parts.slice(1).map(Number)
   const told = status.safeParse(parts[5])

@@ -57,7 +57,8 @@ export function agentRoutes({ db, dispatch }: Parts) {
     validQuery(c, noQuery)
     const id = idParam(c)
     const agent = known(await setDraining(db, id, draining))
-    dispatch.setDraining(id, draining)
+    // The claim itself asks whether it drains.
+    if (!draining) dispatch.kick()
     await writeDown(c, draining ? 'agent.drain' : 'agent.resume', id)
     return c.json(agent)
   }

@@ -8,10 +8,13 @@ import { invalid, validBody } from '../http/validate.ts'
 import { audit } from '../store/audit.ts'
 import { enroll } from '../store/enrollment-tokens.ts'
 
+/** Whoever has no key yet may not make us hold much. Bytes. */
+const keylessBody = 16 * 1024
+
 /** `POST /agents/enroll`: keyless, proved by a single-use token. */
 export function enrollRoute({ db, serverId }: Pick<Parts, 'db' | 'serverId'>) {
   return new Hono<AppEnv>().post('/agents/enroll', async (c) => {
-    const { token, name, public_key } = await validBody(c, enrollment)
+    const { token, name, public_key } = await validBody(c, enrollment, keylessBody)
     if (Uint8Array.fromBase64(public_key).length !== 32)
       throw invalid([{ pointer: '/public_key', detail: 'must be 32 bytes in base64' }])
     const agent = await enroll(db, { token, name, publicKey: public_key })

@@ -4,6 +4,7 @@ import {
   type Executor,
   type ExecutorSettings,
   type ExecutorType,
+  executorFieldsToCome,
   executorSchemas,
   executorType,
   newExecutor,
@@ -100,6 +101,11 @@ export function executorRoutes({ db, secrets }: Parts, cache: ExecutorCache) {
 }
 
 function validSettings(executor_type: ExecutorType, settings: object): ExecutorSettings {
+  const errors = executorFieldsToCome
+    .filter((field) => field in settings)
+    .map((field) => ({ pointer: `/${field}`, detail: 'is not available yet' }))
+  if (errors.length > 0)
+    throw new Problem('not_available_yet', 'The executor uses what is still to come.', { errors })
   return { executor_type, ...valid(executorSchemas[executor_type], settings) } as ExecutorSettings
 }
 

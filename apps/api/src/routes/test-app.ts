@@ -54,8 +54,9 @@ export async function openTestApp(database: 'pglite' | 'postgres' = 'postgres') 
   const secrets = await createSecrets(`test:${new Uint8Array(32).fill(7).toBase64()}`)
   const time = scaleTime(0.1)
   const live = createLive()
-  const dispatch = createDispatch({ db, log, assignmentOf: createAssignmentOf(db, secrets) })
-  const ingest = createIngest({ db, live, dispatch, log, finish: createFinish(db, time) })
+  const finish = createFinish(db, time)
+  const dispatch = createDispatch({ db, finish, log, assignmentOf: createAssignmentOf(db, secrets) })
+  const ingest = createIngest({ db, finish, live, dispatch, log })
   const closing = new AbortController()
   const parts: Parts = {
     db,
@@ -162,7 +163,7 @@ export async function openTestApp(database: 'pglite' | 'postgres' = 'postgres') 
       },
       close: () => dispatch.leave(link),
     }
-    dispatch.join(link, false)
+    dispatch.join(link)
     dispatch.grant(link, { run: slots, ssh: 0, maintenance: 0 })
     await dispatch.poll()
     return { agentId, name, sent, assigned, start, write, finish, leave: () => dispatch.leave(link) }

@@ -5,6 +5,7 @@ import { createDispatch } from '../dispatch/dispatch.ts'
 import { createIngest } from '../ingest/ingest.ts'
 import { createLive } from '../live/live.ts'
 import { createSecrets } from '../secrets/secrets.ts'
+import { setDraining } from '../store/agents.ts'
 import { cancel } from '../store/cancel.ts'
 import { serverId } from '../store/control.ts'
 import type { Database } from '../store/database.ts'
@@ -32,8 +33,10 @@ describe.each(testingDatabases)('a session on $name', ({ open }) => {
     const scene = await openScene(db)
     const live = createLive()
     const secrets = await createSecrets(`test:${new Uint8Array(32).fill(1).toBase64()}`)
-    const dispatch = createDispatch({ db, log: silent, assignmentOf: createAssignmentOf(db, secrets) })
-    const ingest = createIngest({ db, live, dispatch, log: silent, finish: createFinish(db, time) })
+    const finish = createFinish(db, time)
+    const assignmentOf = createAssignmentOf(db, secrets)
+    const dispatch = createDispatch({ db, finish, assignmentOf, log: silent })
+    const ingest = createIngest({ db, finish, live, dispatch, log: silent })
     const parts = { db, dispatch, ingest, live, log: silent, time, serverId: await serverId(db) }
     const { publicKey, privateKey } = (await crypto.subtle.generateKey('Ed25519', true, [
       'sign',
@@ -224,16 +227,31 @@ describe.each(testingDatabases)('a session on $name', ({ open }) => {
     })
   })
 
+  it('ends what cannot be assigned, and gives the slot to the next', async () => {
+    const { connect, submit, scene } = await stage()
+    const { agent } = await connect()
+    const broken = await submit()
+    await db.query('update jobs set config_id = gen_random_uuid() where id = $1', [broken.id])
+    const { id } = await submit()
+    agent.send(credits(1))
+    expect((await agent.take('assign')).job.id).toBe(id)
+    expect(await scene.read(broken.id)).toMatchObject({
+      outcome: 'infra_error',
+      agent_id: expect.any(String),
+    })
+  })
+
   it('gives nothing to an agent that drains, until it resumes', async () => {
     const { connect, submit, dispatch, proof, scene } = await stage()
     const { agent } = await connect()
-    dispatch.setDraining(proof.agentId, true)
+    await setDraining(db, proof.agentId, true)
     agent.send(credits(1))
     const { id } = await submit()
     agent.send({ type: 'renew', sequence: 1, held: [] })
     await agent.take('renewed')
     expect(await scene.read(id)).toMatchObject({ status: 'waiting' })
-    dispatch.setDraining(proof.agentId, false)
+    await setDraining(db, proof.agentId, false)
+    dispatch.kick()
     expect((await agent.take('assign')).job.id).toBe(id)
   })
 })

@@ -50,7 +50,7 @@ export function openSession(parts: SessionParts, socket: AgentSocket): SocketEve
   let unread = 0
   let paused = false
 
-  const late = setTimeout(() => close(closeCode.policyViolation, 'handshake took too long'), time.handshakeMs)
+  let late = closeAfter(time.handshakeMs)
   send({ type: 'challenge', nonce, server_id: parts.serverId })
   return { message: enqueue, closed }
 
@@ -127,7 +127,10 @@ export function openSession(parts: SessionParts, socket: AgentSocket): SocketEve
       close,
     }
     stage = 'inventory'
-    dispatch.join(link, session.draining)
+    // To settle what it held may take the database a while; its lease lasts no longer anyway.
+    clearTimeout(late)
+    late = closeAfter(time.leaseMs)
+    dispatch.join(link)
     send({
       type: 'welcome',
       epoch: session.epoch,
@@ -162,6 +165,10 @@ export function openSession(parts: SessionParts, socket: AgentSocket): SocketEve
       olderThanMs: time.renewEveryMs,
     }))
       await dispatch.assign(link, claim)
+  }
+
+  function closeAfter(ms: number) {
+    return setTimeout(() => close(closeCode.policyViolation, 'handshake took too long'), ms)
   }
 
   function send(message: ApiMessage): void {

@@ -11,6 +11,7 @@ import { expireLeases, expireWaiting, wakeRetries } from './expire.ts'
 export function beat(db: Database, time: TimeConstants): Promise<ExecutionRow[]> {
   return db.transaction(async (tx) => {
     const [control] = await tx.query<{ stands: boolean }>(beatStatement, [time.beatGapMs, time.standStillMs])
+    await tx.query(shortenStatement, [time.leaseMs])
     return [
       ...(control?.stands === false ? await expireLeases(tx, time) : []),
       ...(await expireWaiting(tx)),
@@ -22,5 +23,12 @@ export function beat(db: Database, time: TimeConstants): Promise<ExecutionRow[]>
 const beatStatement = `
 update control set api_alive_at = clock_timestamp(),
   expiry_stands_until = case when api_alive_at < clock_timestamp() - $1::float8 * interval '1 millisecond'
+    -- or the clock was set back: it stands no longer for that
+    or expiry_stands_until > clock_timestamp() + $2::float8 * interval '1 millisecond'
     then clock_timestamp() + $2::float8 * interval '1 millisecond' else expiry_stands_until end
 returning coalesce(expiry_stands_until > clock_timestamp(), false) as stands`
+
+/** The database's clock was set back: no lease may last longer for that. */
+const shortenStatement = `
+update agents set lease_until = clock_timestamp() + $1::float8 * interval '1 millisecond'
+where lease_until > clock_timestamp() + $1::float8 * interval '1 millisecond'`

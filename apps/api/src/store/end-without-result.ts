@@ -48,7 +48,12 @@ export function retryAt(attempt: string, min: string, max: string): string {
 }
 
 /** A job whose claims end this often without proof and without a result harms its agents: it is not tried again. */
-const poisonAfter = 3
+export const poisonAfter = 3
+
+/** The error (SQL) of the last of them. */
+export function poisonError(error: string): string {
+  return `coalesce(${error}, 'lost') || '; this was the case ${poisonAfter} times, so it is not tried again'`
+}
 
 /**
  * Ends claims without proof of how they went. `lost` is a relation `(id, fence, may_have_started, error)` of held
@@ -65,7 +70,7 @@ export function endLost(lost: string, min: string, max: string): string {
     outcome = case when j.status = 'canceling' then 'canceled' when ${retried} then null
       when ${poisoned} then 'infra_error' else 'lost' end,
     error = case when j.status <> 'canceling' and ${poisoned}
-      then l.error || '; this was the case ${poisonAfter} times, so it is not tried again' else l.error end,
+      then ${poisonError('l.error')} else l.error end,
     ended_at = case when not ${retried} then ${endedNow} end,
     not_before = case when ${retried} then ${retryAt(`greatest(1, ${attempt})`, min, max)} end,
     attempt = ${attempt},

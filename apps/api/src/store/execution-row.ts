@@ -1,4 +1,5 @@
 import {
+  sizeLimits,
   isCompleted,
   type AppliedLimits,
   type ExecutionRecord,
@@ -117,5 +118,7 @@ export function toSummary(row: ExecutionRow): ExecutionSummary {
 }
 
 function textOf(bytes: Uint8Array | null): string {
-  return bytes === null ? '' : new TextDecoder('utf-8', { ignoreBOM: true }).decode(bytes)
+  return bytes === null
+    ? ''
+    : new TextDecoder('utf-8', { ignoreBOM: true }).decode(bytes.subarray(0, sizeLimits.recordOutput))
 }

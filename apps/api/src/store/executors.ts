@@ -8,7 +8,6 @@ import { mergePatch } from './merge-patch.ts'
 import { newId } from './new-id.ts'
 import { registryOf } from './registry-of.ts'
 
-
 export interface ExecutorRow {
   executor_id: string
   name: string

@@ -128,6 +128,36 @@ describe.each(testingDatabases)('beat on $name', ({ open }) => {
     })
   })
 
+  it('lets no lease and no stand-still last longer because the clock was set back', async () => {
+    await db.query(`update control set expiry_stands_until = now() + interval '1 hour'`)
+    await db.query(`update agents set lease_until = now() + interval '1 hour' where id = $1`, [scene.agentId])
+    await beatNow()
+    const [row] = await db.query<{ lease: number; stands: number }>(
+      `select extract(epoch from a.lease_until - now()) * 1000 as lease,
+         extract(epoch from c.expiry_stands_until - now()) * 1000 as stands
+       from agents a, control c where a.id = $1`,
+      [scene.agentId],
+    )
+    expect(Number(row!.lease)).toBeLessThanOrEqual(scene.time.leaseMs)
+    expect(Number(row!.stands)).toBeLessThanOrEqual(scene.time.standStillMs)
+  })
+
+  it('gives each retry the time to wait for an agent that its caller gave the first', async () => {
+    const { id } = await scene.submitAndClaim({ expires_in_sec: 60, retry: { max_attempts: 3 } })
+    const age = `update jobs set created_at = now() - interval '100 seconds', not_before = now() where id = $1`
+    for (let retry = 1; retry <= 2; retry++) {
+      await endLease()
+      await beatNow()
+      await db.query(age, [id])
+      await beatNow()
+      const { status, expires_at } = await scene.read(id)
+      expect(status).toBe('waiting')
+      expect(expires_at!.getTime() - Date.now()).toBeLessThanOrEqual(60_000)
+      await scene.reconnect()
+      await scene.claim(1)
+    }
+  })
+
   it('waits longer, at most, before each further attempt', async () => {
     const times = { ...scene.time, retryMinMs: 10_000, retryMaxMs: 30_000 }
     const { id } = await scene.submitOne({ retry: { max_attempts: 10 } })

@@ -61,5 +61,5 @@ with due as materialized (
   select id from jobs where status = 'retrying' and not_before <= now()
   order by not_before limit ${atOnce} for no key update skip locked
 )
-update jobs j set status = 'waiting', not_before = null, expires_at = now() + (j.expires_at - j.created_at)
+update jobs j set status = 'waiting', not_before = null, expires_at = now() + j.expires_in_sec * interval '1 second'
 from due where j.id = due.id and j.status = 'retrying' returning ${liveColumns('j')}`

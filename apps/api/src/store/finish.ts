@@ -10,7 +10,7 @@ import { createBatcher } from './batch.ts'
 import { believable } from './believable-result.ts'
 import type { ClaimOf } from './claim-of.ts'
 import type { Database } from './database.ts'
-import { endedNow, retryAt } from './end-without-result.ts'
+import { endedNow, poisonAfter, poisonError, retryAt } from './end-without-result.ts'
 import { executionColumns } from './execution-columns.ts'
 import { isHeld } from './is-held.ts'
 import type { ExecutionRow } from './execution-row.ts'
@@ -106,7 +106,9 @@ const isWhole = (stream: 'out' | 'err') => `(
 
 /** A claim whose start was never stored counts now; so does our own failure before a start, or it would be retried for ever. */
 const attempt = `(j.attempt + (j.started_at is null and (m.start_time_ms is not null or m.retried))::int)`
-const retried = `(m.retried and j.status <> 'canceling' and ${attempt} < j.max_attempts)`
+/** A claim that its agent calls lost is one more that ended without proof. */
+const poisoned = `(m.told_outcome = 'lost' and j.lost_claims + 1 >= ${poisonAfter})`
+const retried = `(m.retried and j.status <> 'canceling' and ${attempt} < j.max_attempts and not ${poisoned})`
 const startedAt = (job: string, m: string) =>
   `greatest(${job}.created_at, least(to_timestamp(${m}.start_time_ms / 1000.0), now()))`
 const startMs = `floor(extract(epoch from ${startedAt('v', 'v')}) * 1000)`
@@ -148,8 +150,9 @@ with input as materialized (
 ), moved as (
   update jobs j set
     status = case when ${retried} then 'retrying' else m.told_status end,
-    outcome = case when ${retried} then null else m.told_outcome end,
-    error = m.told_error,
+    outcome = case when ${retried} then null when ${poisoned} then 'infra_error' else m.told_outcome end,
+    error = case when ${poisoned} then ${poisonError('m.told_error')} else m.told_error end,
+    lost_claims = j.lost_claims + (m.told_outcome = 'lost')::int,
     ended_at = case when ${retried} then null else ${endedNow} end,
     not_before = case when ${retried} then ${retryAt(`greatest(1, ${attempt})`, '$2', '$3')} end,
     attempt = ${attempt},
@@ -190,7 +193,7 @@ with input as materialized (
 select i.n, coalesce(m.out_sent, 0)::bigint as sent_stdout, coalesce(m.err_sent, 0)::bigint as sent_stderr,
   case when v.id is not null then 'stored' when m.n is not null then 'incomplete'
     when exists (select from code_execution_results o where o.id = i.id and o.fence = i.fence and o.agent_id = i.agent_id
-      and o.outcome = i.told_outcome) then 'already'
+      and (o.outcome = i.told_outcome or (o.outcome = 'infra_error' and i.told_outcome = 'lost'))) then 'already'
     else 'stale' end as verdict,
   ${executionColumns('v', 'r', ['stdout', 'stderr'])}
 from input i left join measured m on m.n = i.n left join moved v on v.n = i.n left join result r on r.id = v.id`

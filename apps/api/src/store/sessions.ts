@@ -71,6 +71,6 @@ alive as materialized (
   order by a.id for no key update of a
 )
 update agents a set last_seen_at = now(),
-  lease_until = greatest(a.lease_until, clock_timestamp() + $2::float8 * interval '1 millisecond')
+  lease_until = clock_timestamp() + $2::float8 * interval '1 millisecond'
 from alive where a.id = alive.id
 returning a.id, floor(extract(epoch from clock_timestamp()) * 1000)::float8 as time`

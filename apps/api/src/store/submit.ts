@@ -100,9 +100,9 @@ with input as (
   on conflict do nothing returning job_id
 ), stored as (
   insert into jobs (id, type, status, project, key_id, queue_id, executor_id, executor_name, executor_type, config_id,
-    runtime, priority, max_attempts, expires_at, limits, required_limits, labels, created_at)
+    runtime, priority, max_attempts, expires_in_sec, expires_at, limits, required_limits, labels, created_at)
   select id, 'code.execute', 'waiting', project, key_id, queue_id, executor_id, executor_name, executor_type, config_id,
-    runtime, priority, max_attempts, now() + expires_in_sec * interval '1 second', limits, required_limits, labels,
+    runtime, priority, max_attempts, expires_in_sec, now() + expires_in_sec * interval '1 second', limits, required_limits, labels,
     date_trunc('milliseconds', now())
   from input where idempotency_key is null or id in (select job_id from won)
   on conflict (id) do nothing returning id, created_at, expires_at

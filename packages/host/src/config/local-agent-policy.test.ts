@@ -27,7 +27,7 @@ describe('the policy of the local agent', () => {
       ssh({ private_key: '/keys/one' }),
     ]
     expect(localAgentPolicy(executors, { sharesApiUser: true, root: false })).toMatchObject({
-      allow_unsandboxed: true,
+      allow_unsandboxed: 'config',
       shares_api_user: true,
       work_dirs: ['/srv/work'],
       code_executor_paths: ['/opt/python'],

@@ -17,7 +17,7 @@ export function localAgentPolicy(
   const ssh = all.filter((one) => one.executor_type === 'ssh')
   const localhost = all.filter((one) => one.executor_type === 'localhost')
   return agentPolicy.parse({
-    allow_unsandboxed: localhost.some((one) => one.sandbox === 'none'),
+    allow_unsandboxed: localhost.some((one) => one.sandbox === 'none') ? 'config' : false,
     shares_api_user: sharesApiUser && !root,
     work_dirs: given(localhost.map((one) => one.work_dir)),
     code_executor_paths: given(all.map((one) => one.code_executor_path)),

@@ -39,8 +39,8 @@ async function killAsUser(uid: number): Promise<void> {
   await runTool('/bin/sh', ['-c', 'kill -KILL -1'], { uid }).catch(() => {})
 }
 
+/** Node shows a real-time signal, which it has no name for, as exit code 0; in the sandbox it is told apart. */
 function exitOf({ exitCode, signal }: Ended): Exit {
   if (exitCode !== undefined) return { exitCode, signal: null }
-  // Node has no name for real-time signals.
-  return { exitCode: null, signal: signal || 'SIGRT' }
+  return { exitCode: null, signal: signal ?? 'SIGKILL' }
 }

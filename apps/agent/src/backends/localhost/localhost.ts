@@ -1,5 +1,5 @@
 import { existsSync, rmSync } from 'node:fs'
-import { dirname, join } from 'node:path'
+import { join } from 'node:path'
 import { runtimeName, runtimes } from '@errand/shared'
 import type { AgentReport, BackendReport, Isolation, LocalhostExecutor } from '@errand/shared'
 import { describeSearch } from '../../runtimes/find-runtime.ts'
@@ -73,7 +73,7 @@ class Localhost implements Backend {
   async probe(): Promise<BackendReport> {
     const fault = await this.#probeSandbox()
     if (fault === undefined) return { available: true, isolation: this.#isolation(true), missing: [] }
-    const unsandboxed = this.#parts.policy.allow_unsandboxed
+    const unsandboxed = this.#parts.policy.allow_unsandboxed !== false
     return {
       available: unsandboxed,
       isolation: unsandboxed ? this.#isolation(false) : null,
@@ -122,7 +122,7 @@ class Localhost implements Backend {
 
   async close(): Promise<void> {
     this.#uids?.release()
-    if (this.#uids) rmSync(dirname(this.#places.work), { recursive: true, force: true })
+    if (this.#uids) rmSync(this.#places.reachable, { recursive: true, force: true })
   }
 
   /** Everything that can be refused before anything is made. */

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto'
-import { mkdirSync, readdirSync } from 'node:fs'
+import { existsSync, mkdirSync, readFileSync, readdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { makeSandboxEtc } from './sandbox.ts'
 import { removeTree } from './work-dir.ts'
@@ -8,8 +8,11 @@ import { removeTree } from './work-dir.ts'
 export interface Places {
   /** Tells this agent directory's executions from others' in a shared `work_dir`, also after a crash. */
   readonly mark: string
+  readonly agentDir: string
   /** Only the agent's own. */
   readonly private: string
+  /** What user code may see; outside the agent's directory where the agent is root. */
+  readonly reachable: string
   /** Executions' directories, unless their executor names another root. */
   readonly work: string
   /** The /etc of sandboxes. */
@@ -20,13 +23,24 @@ export interface Places {
 export function placesOf(agentDir: string, asRoot: boolean): Places {
   const mark = createHash('sha256').update(agentDir).digest('hex').slice(0, 16)
   const own = join(agentDir, 'localhost')
-  const reachable = asRoot ? join('/var/lib/errand/localhost', mark) : own
-  return { mark, private: own, work: join(reachable, 'work'), etc: join(reachable, 'etc') }
+  const reachable = asRoot ? join(reachableRoot, mark) : own
+  return {
+    mark,
+    agentDir,
+    private: own,
+    reachable,
+    work: join(reachable, 'work'),
+    etc: join(reachable, 'etc'),
+  }
 }
 
-export function makePlaces({ private: own, work, etc }: Places): void {
+const reachableRoot = '/var/lib/errand/localhost'
+const ownerFile = 'agent-dir'
+
+export function makePlaces({ agentDir, private: own, reachable, work, etc }: Places): void {
   mkdirSync(own, { recursive: true, mode: 0o700 })
   mkdirSync(work, { recursive: true, mode: 0o711 })
+  writeFileSync(join(reachable, ownerFile), agentDir, { mode: 0o600 })
   makeSandboxEtc(etc)
 }
 
@@ -35,8 +49,12 @@ export function workDirName({ mark }: Places, { id, fence }: { id: string; fence
   return `errand-${mark}-${id}-${fence}`
 }
 
-/** Removes the directories of executions whose agent died. */
+/** Removes the directories of executions whose agent died, and what agents kept whose own directory is gone. */
 export async function removeLeftovers(places: Places, roots: readonly string[]): Promise<void> {
+  for (const mark of namesIn(reachableRoot)) {
+    const agentDir = readOwner(join(reachableRoot, mark, ownerFile))
+    if (agentDir !== undefined && !existsSync(agentDir)) await removeTree(join(reachableRoot, mark))
+  }
   for (const root of [places.work, ...roots])
     for (const name of namesIn(root))
       if (name.startsWith(`errand-${places.mark}-`)) await removeTree(join(root, name))
@@ -48,5 +66,14 @@ function namesIn(folder: string): string[] {
   } catch {
     // an executor's `work_dir` that does not exist has nothing to remove
     return []
+  }
+}
+
+/** Undefined for another user's. */
+function readOwner(path: string): string | undefined {
+  try {
+    return readFileSync(path, 'utf8')
+  } catch {
+    return undefined
   }
 }

@@ -7,7 +7,7 @@ import { isAlive, killAll, markedBy } from './processes.ts'
 describe('killAll', () => {
   test('ends what is meant and its children, and nothing else', async () => {
     const value = crypto.randomUUID()
-    const meant = await start(value, '(setsid sleep 300 &); sleep 300 & echo ready; wait')
+    const meant = await start(value, '(setsid sleep 300 &); sleep 300 & echo ready; exec sleep 300')
     const other = await start('another', 'echo ready; exec sleep 300')
     await killAll(markedBy(name, value))
     expect(await meant.closed).toEqual([null, 'SIGKILL'])
