@@ -38,8 +38,9 @@ export function lockDirectory(dir: string): DirectoryLock {
   const database = openLocked(dir, pidFile)
 
   const release = (): void => {
-    process.off('exit', release)
     if (!database.isOpen) return
+    process.off('exit', release)
+    process.setMaxListeners(process.getMaxListeners() - 1)
     try {
       writeFileSync(pidFile, '')
     } catch {
@@ -49,11 +50,12 @@ export function lockDirectory(dir: string): DirectoryLock {
   }
   // Also what keeps the database from the garbage collector, which would close it and so drop the lock.
   process.on('exit', release)
+  // A root agent holds one for each slot, which is no leak.
+  process.setMaxListeners(process.getMaxListeners() + 1)
   try {
     writeFileSync(pidFile, `${process.pid}\n`, { mode: 0o644 })
   } catch (error) {
-    process.off('exit', release)
-    database.close()
+    release()
     throw error
   }
   return { dir, release, [Symbol.dispose]: release }
