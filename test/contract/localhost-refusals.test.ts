@@ -85,7 +85,7 @@ describe('localhost without bubblewrap', () => {
 
   test('says what is missing and what mends it', async () => {
     expect(await opened.backend.probe()).toEqual({
-      available: false,
+      available: true,
       isolation: null,
       missing: ['the sandbox is missing: /nowhere/bwrap is not installed (apt-get install bubblewrap)'],
     })
@@ -100,6 +100,20 @@ describe('localhost without bubblewrap', () => {
       expect(readdirSync(opened.workDir)).toEqual([])
     },
   )
+})
+
+test('localhost takes jobs again once the bubblewrap that was missing is there', async () => {
+  const dir = mkdtempSync(join(tmpdir(), 'errand-bwrap-'))
+  chmodSync(dir, 0o755)
+  const bwrap = join(dir, 'bwrap')
+  const opened = await openLocalhost({ bwrap })
+  const settings = localhostExecutor.parse({})
+  const run = () => drive({ backend: opened.backend, settings, submission: { code: '' } })
+  await expect(run()).rejects.toThrow(`the sandbox is missing: ${bwrap}`)
+  symlinkSync('/usr/bin/bwrap', bwrap)
+  expect((await run()).outcome).toBe('succeeded')
+  await opened.close()
+  rmSync(dir, { recursive: true })
 })
 
 describe('localhost with a bubblewrap that fails', () => {

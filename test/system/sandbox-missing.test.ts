@@ -13,15 +13,15 @@ const withoutBubblewrap = [
 const executors = { code_executors: { local: { sandboxed: {}, plain: { sandbox: 'none' } } } }
 
 describe.each(databases)('an agent whose host has no working sandbox, on %s', (database) => {
-  it('gets no work, says what is missing, and what waits for it is rejected when its time is over', async () => {
+  it('says what is missing, and rejects at once what must be sandboxed', async () => {
     const api = await apiForTest({ database, config: JSON.stringify(executors) })
     const agent = await agentForTest({ api, within: withoutBubblewrap })
     const backend = (await agent.record())?.report?.backends.localhost
-    expect(backend).toMatchObject({ available: false, isolation: null })
+    expect(backend).toMatchObject({ available: true, isolation: null })
     expect(backend?.missing.join()).toContain('the sandbox is missing')
-    const { id } = await api.client.submit({ executor: 'sandboxed', code: 'print(1)', expires_in_sec: 1 })
-    const record = await api.client.final(id)
+    const record = await api.client.run({ executor: 'sandboxed', code: 'print(1)' })
     expect(record).toMatchObject({ outcome: 'rejected', attempt: 0, stdout: '', isolation: null })
+    expect(record.error).toContain('the sandbox is missing')
   })
 
   it('runs what its policy allows unsandboxed, and rejects the rest in words', async () => {

@@ -121,6 +121,8 @@ describe('an execution', () => {
       phase: 'run',
       hostname: 'host',
     })
+    expect(String(result.duration_sec)).toMatch(/^\d+(\.\d{1,6})?$/)
+    expect(String(result.run_ms)).toMatch(/^\d+(\.\d{1,3})?$/)
     expect(result.stderr).toMatchObject({ bytes: 3, stored: 3, truncated: false })
     expect(result.start_time_ms).toBeGreaterThan(Date.now() - 60_000)
     expect(api.of('output')).toHaveLength(0)

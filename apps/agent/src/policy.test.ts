@@ -2,7 +2,8 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
-import { agentPolicy } from '@errand/shared'
+import { agentPolicy, encodeFrame, sizeLimits } from '@errand/shared'
+import type { AgentMessage } from '@errand/shared'
 import { readPolicy, refusal } from './policy.ts'
 import { assignment } from './testing/agent-under-test.ts'
 
@@ -24,12 +25,25 @@ describe('readPolicy', () => {
   it.each([
     ['backend: [localhost]', /agent-policy\.yaml: \/backend is not a known field/],
     ['max_timeout_sec: -1', /agent-policy\.yaml: \/max_timeout_sec .*>0/],
+    ['slots: {run: 1001}', /agent-policy\.yaml: \/slots\/run .*1000/],
     ['work_dirs: [1]', /agent-policy\.yaml: \/work_dirs\/0 /],
     ['a: b: c', /agent-policy\.yaml: .*line 1/],
   ])('names file, path and reason of %s', (text, message) => {
     write(text)
     expect(() => readPolicy(dir)).toThrow(message)
   })
+})
+
+it('caps slots so that a frame holds the inventory of all, and of 500 ended jobs', () => {
+  const slots = 1_000
+  expect(agentPolicy.parse({ slots: { run: slots } }).slots.run).toBe(slots)
+  const held = Array.from({ length: slots + 500 }, () => ({
+    id: '00000000-0000-4000-8000-000000000000',
+    fence: Number.MAX_SAFE_INTEGER,
+    state: 'accepted' as const,
+  }))
+  const inventory = { type: 'inventory', held } satisfies AgentMessage
+  expect(encodeFrame(inventory).length).toBeLessThan(sizeLimits.frame)
 })
 
 describe('refusal', () => {

@@ -49,8 +49,11 @@ describe('an agent whose delivery is behind', () => {
   it('grants no slot while more than 64 MiB of output wait, and grants again when they are stored', async () => {
     await using agent = startAgent(api)
     await api.until(() => api.credits === 2)
-    const limits = { timeout_sec: 60, output_limit_kb: 128 * 1024 }
-    await runToEnd(agent, assignment([{ stdout: 'x'.repeat(1024), times: 64 * 1024 }, { exit: 0 }], { limits }))
+    const limits = { timeout_sec: 60, output_limit_kb: 64 * 1024 }
+    await runToEnd(
+      agent,
+      assignment([{ stdout: 'x'.repeat(1024), times: 64 * 1024 }, { exit: 0 }], { limits }),
+    )
     await api.until(() => api.credits === 2)
     await runToEnd(agent, assignment([{ stdout: 'x' }, { exit: 0 }]))
     await roundTrip()
@@ -64,7 +67,9 @@ describe('an agent whose delivery is behind', () => {
     await using agent = startAgent(api, { slots: 501 })
     await api.until(() => api.credits === 501)
     const jobs = Array.from({ length: 501 }, () => api.assign(assignment([{ exit: 0 }])))
-    await expect.poll(() => jobs.filter((job) => agent.spool.result(job)).length, { timeout: 30_000 }).toBe(501)
+    await expect
+      .poll(() => jobs.filter((job) => agent.spool.result(job)).length, { timeout: 30_000 })
+      .toBe(501)
     await roundTrip()
     // As many as were granted while 500 waited, but the one of the round trip.
     expect(api.credits).toBe(499)

@@ -5,7 +5,15 @@ import { crashPoint } from '../crash-point.ts'
 import { refusal } from '../policy.ts'
 import { InputUnavailable, readInput } from './input.ts'
 import { Output } from './output.ts'
-import { emptyResult, errorOfStop, errorText, fittingReport, outcomeOf, outcomeOfStop } from './result.ts'
+import {
+  emptyResult,
+  errorOfStop,
+  errorText,
+  fittingReport,
+  outcomeOf,
+  outcomeOfStop,
+  rounded,
+} from './result.ts'
 import type { RunnerParts, RunningJob } from './runner.ts'
 
 type Ended = Partial<RunResult> & Pick<RunResult, 'outcome'>
@@ -158,7 +166,7 @@ function complete(
   ended: Ended,
 ): RunResult {
   const { startedAt, endedAt, ranMs, durationMs } = job.ending.times
-  return {
+  return rounded({
     ...emptyResult(hostname, totals),
     start_time_ms: startedAt === undefined ? null : clock.at(startedAt),
     end_time_ms: endedAt === undefined ? null : clock.at(endedAt),
@@ -168,5 +176,5 @@ function complete(
     ...ended,
     hostname: ended.hostname ?? hostname,
     error: ended.error ? errorText(ended.error) : null,
-  }
+  })
 }

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { encodeFrame, sizeLimits } from '@errand/shared'
 import type { RunEnd } from '../backends/backend.ts'
-import { errorText, fittingReport, outcomeOf } from './result.ts'
+import { emptyResult, errorText, fittingReport, outcomeOf, rounded } from './result.ts'
 
 const end = (given: Partial<RunEnd>) =>
   ({ exit_code: null, signal: null, killed_for: null, ...given }) as RunEnd
@@ -21,6 +21,22 @@ describe('outcomeOf', () => {
     [{ signal: 'SIGKILL' }, 'shutdown', 'infra_error'],
   ] as const)('of %o, stopped for %s, is %s', (given, stopped, outcome) => {
     expect(outcomeOf(end(given), stopped)).toBe(outcome)
+  })
+})
+
+it('rounds durations, and leaves what there is not', () => {
+  const none = { bytes: 0, stored: 0, truncated: false, sha256: '0'.repeat(64) }
+  const empty = { ...emptyResult('host', { stdout: none, stderr: none }), outcome: 'lost' as const }
+  expect(rounded(empty)).toEqual(empty)
+  const duration_sec = 0.0257296660002321
+  const compile = { exit_code: 0, signal: null, duration_sec, stdout: '', stderr: '', truncated: false }
+  expect(
+    rounded({ ...empty, duration_sec, prepare_ms: 1.23456, run_ms: 25.7296660002321, compile }),
+  ).toMatchObject({
+    duration_sec: 0.02573,
+    prepare_ms: 1.235,
+    run_ms: 25.73,
+    compile: { duration_sec: 0.02573 },
   })
 })
 

@@ -53,6 +53,22 @@ export const errorOfStop: Record<StopReason, string | null> = {
   shutdown: 'the agent was stopped while it ran',
 }
 
+/** Clocks tell more digits than they know: durations in seconds get 6 decimals, those in milliseconds 3. */
+export function rounded(result: RunResult): RunResult {
+  const { duration_sec, prepare_ms, run_ms, compile } = result
+  return {
+    ...result,
+    duration_sec: toDecimals(duration_sec, 6),
+    prepare_ms: toDecimals(prepare_ms, 3),
+    run_ms: toDecimals(run_ms, 3),
+    compile: compile && { ...compile, duration_sec: toDecimals(compile.duration_sec, 6) },
+  }
+}
+
+function toDecimals<T extends number | null>(value: T, digits: number): T {
+  return (value === null ? null : Number(value.toFixed(digits))) as T
+}
+
 /** Error texts as the protocol takes them, and small enough for a frame: one line, at most 8,192 UTF-16 units. */
 export function errorText(text: string): string {
   return text

@@ -11,6 +11,8 @@ export interface SandboxParts {
   bwrap: string
   /** `sandboxOptions` of this host. */
   options: readonly string[]
+  /** `closedFolders` of this host. */
+  closed: readonly string[]
   /** What bubblewrap itself, not the program, has in its environment. */
   env: Readonly<Record<string, string>>
   channels: Channels
@@ -35,7 +37,7 @@ export function launchSandboxed(command: Command, ends: Ends, parts: SandboxPart
     file: parts.bwrap,
     args: [
       parts.options,
-      command.tools.flatMap(interpreterOptions),
+      command.tools.flatMap((tool) => interpreterOptions(tool, parts.closed)),
       ['--bind', command.dir.work, sandboxHome, '--chdir', sandboxHome],
       ['--json-status-fd', String(statusFd), '--'],
       ['/usr/bin/setsid', '--fork', '--wait', '/bin/sh', `/dev/fd/${scriptFd}`],

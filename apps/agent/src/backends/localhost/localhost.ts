@@ -22,7 +22,7 @@ import { killAll, markedBy, ofUid } from './processes.ts'
 import { refuseSharedRoot, refuseUnkeptLimits } from './refusals.ts'
 import { runProgram } from './run-program.ts'
 import { runTool } from './run-tool.ts'
-import { interpreterOptions, sandboxHome, sandboxOptions } from './sandbox.ts'
+import { closedFolders, interpreterOptions, sandboxHome, sandboxOptions } from './sandbox.ts'
 import { takeSlotUids } from './slot-uids.ts'
 import type { SlotUids } from './slot-uids.ts'
 import { unnamedFile } from './unnamed-file.ts'
@@ -44,6 +44,7 @@ class Localhost implements Backend {
   /** Of a root agent: one for each slot and, last, one to ask tools for their versions. */
   readonly #uids: SlotUids | undefined
   readonly #options: string[]
+  readonly #closed: string[]
   readonly #channels = new Map<number, Channels>()
   readonly #runtimes: Record<'plain' | 'sandboxed', RuntimeLookup>
   #fault: Promise<string | undefined> | undefined
@@ -55,10 +56,11 @@ class Localhost implements Backend {
     this.#places = placesOf(parts.agentDir, asRoot)
     this.#uids = asRoot ? takeSlotUids(parts.slots + 1, join(this.#places.private, 'uids.json')) : undefined
     this.#options = sandboxOptions(this.#places.etc)
+    this.#closed = closedFolders(parts.agentDir)
     this.#runtimes = {
       plain: rememberRuntimes((tool, args) => this.#ask([tool, ...args])),
       sandboxed: rememberRuntimes((tool, args) =>
-        this.#ask([bwrap, ...this.#options, ...interpreterOptions(tool), '--', tool, ...args]),
+        this.#ask([bwrap, ...this.#options, ...interpreterOptions(tool, this.#closed), '--', tool, ...args]),
       ),
     }
   }
@@ -73,12 +75,8 @@ class Localhost implements Backend {
   async probe(): Promise<BackendReport> {
     const fault = await this.#probeSandbox()
     if (fault === undefined) return { available: true, isolation: this.#isolation(true), missing: [] }
-    const unsandboxed = this.#parts.policy.allow_unsandboxed !== false
-    return {
-      available: unsandboxed,
-      isolation: unsandboxed ? this.#isolation(false) : null,
-      missing: [fault],
-    }
+    // Available all the same: each run looks anew and is rejected in words, where it would wait for ever.
+    return { available: true, isolation: null, missing: [fault] }
   }
 
   async runtimes(): Promise<AgentReport['runtimes']> {
@@ -154,6 +152,7 @@ class Localhost implements Backend {
     return launchSandboxed(command, ends, {
       bwrap: this.#bwrap,
       options: this.#options,
+      closed: this.#closed,
       env: { [agentMark]: mark },
       channels,
       file: (content) => this.#file(run, content),

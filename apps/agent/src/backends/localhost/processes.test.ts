@@ -1,5 +1,6 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
+import { readFileSync } from 'node:fs'
 import { setTimeout } from 'node:timers/promises'
 import { describe, expect, test } from 'vitest'
 import { isAlive, killAll, markedBy } from './processes.ts'
@@ -27,6 +28,24 @@ describe('killAll', () => {
     expect(await before.closed).toEqual([null, 'SIGKILL'])
   })
 
+  test('looks seldom for what does not go', async () => {
+    // Like what hangs in the kernel, a zombie does not go by a signal. `sleep` never collects its children.
+    const parent = await start('a parent', 'sleep 300 & echo $!; exec sleep 300')
+    const zombie = Number(parent.printed)
+    await expect.poll(() => readFileSync(`/proc/${parent.pid}/comm`, 'latin1')).toBe('sleep\n')
+    const begin = performance.now()
+    let late = 0
+    await killAll((pid) => {
+      const ms = performance.now() - begin
+      if (pid === zombie && ms > 1_200) late += 1
+      return pid === zombie && ms < 2_200
+    })
+    expect(late).toBeGreaterThan(0)
+    expect(late).toBeLessThan(50)
+    process.kill(parent.pid)
+    await parent.closed
+  })
+
   test('outruns a program that forks and dies without end', async () => {
     const value = crypto.randomUUID()
     const storm = await start(value, `exec /usr/bin/python3 -c '${forksFor10Seconds}'`)
@@ -49,6 +68,7 @@ const name = 'KILL_ALL_TEST'
 
 interface Started {
   pid: number
+  printed: string
   exited: Promise<unknown[]>
   closed: Promise<unknown[]>
 }
@@ -57,6 +77,6 @@ interface Started {
 async function start(value: string, script: string): Promise<Started> {
   const child = spawn('/bin/sh', ['-c', script], { env: { [name]: value } })
   const [exited, closed] = [once(child, 'exit'), once(child, 'close')]
-  await once(child.stdout, 'data')
-  return { pid: child.pid!, exited, closed }
+  const [printed] = await once(child.stdout, 'data')
+  return { pid: child.pid!, printed: String(printed), exited, closed }
 }

@@ -1,5 +1,5 @@
 import { readFileSync, readdirSync } from 'node:fs'
-import { setImmediate } from 'node:timers/promises'
+import { setImmediate, setTimeout as sleep } from 'node:timers/promises'
 
 /** Says of one process whether it is meant; false for one that has gone. */
 export type Predicate = (pid: number) => boolean
@@ -41,6 +41,8 @@ export async function killAll(
   /** Up to here there is none; up to `once` none was found once. */
   let seen = since
   let once = since
+  let before = new Set<number>()
+  let stuckSince = 0
   for (let round = 1; ; round++) {
     const last = lastPid()
     const alive = candidates(seen, last).filter(meant)
@@ -52,9 +54,23 @@ export async function killAll(
     } else {
       once = seen
       if (round % 10 === 0) await overwhelm?.()
+      const now = performance.now()
+      const found = new Set(alive)
+      if (!found.isSubsetOf(before)) stuckSince = now
+      before = found
+      await pause(now - stuckSince)
     }
-    if (alive.length > 0 || round % 10 === 0) await setImmediate()
+    if (round % 10 === 0) await setImmediate()
   }
+}
+
+/**
+ * What does not go although it was killed may hang in the kernel for long: looking for it must not take a core. Others
+ * that come all the time must be outrun.
+ */
+async function pause(stuckMs: number): Promise<void> {
+  const ms = Math.min(100, Math.floor(stuckMs / 10))
+  await (ms === 0 ? setImmediate() : sleep(ms))
 }
 
 /** The newest first: a program that does nothing but fork and end has no other. */

@@ -3,12 +3,14 @@ import {
   existsSync,
   lstatSync,
   mkdirSync,
+  readFileSync,
   readdirSync,
   readlinkSync,
   realpathSync,
   rmSync,
   writeFileSync,
 } from 'node:fs'
+import { homedir } from 'node:os'
 import { dirname, join } from 'node:path'
 
 export const bwrap = '/usr/bin/bwrap'
@@ -32,9 +34,25 @@ export function sandboxOptions(etc: string): string[] {
   ].flat()
 }
 
-/** Read-only binds of what an interpreter outside /usr needs: its installation, and that of what it links to. */
-export function interpreterOptions(interpreter: string): string[] {
-  const installations = new Set([interpreter, realpathSync(interpreter)].map(installationOf))
+/** Folders that no sandbox shows as a whole, nor what they are in: homes and the agent's directory. */
+export function closedFolders(agentDir: string): string[] {
+  const homes = readFileSync('/etc/passwd', 'utf8')
+    .split('\n')
+    .map((line) => line.split(':')[5] ?? '')
+  return [...new Set([agentDir, homedir(), ...homes])]
+    .filter((path) => existsSync(path))
+    .map((path) => realpathSync(path))
+}
+
+/**
+ * Read-only binds of what an interpreter outside /usr needs: its installation, and that of what it links to.
+ *
+ * @param closed `closedFolders` of this host
+ */
+export function interpreterOptions(interpreter: string, closed: readonly string[]): string[] {
+  const installations = new Set(
+    [interpreter, realpathSync(interpreter)].map((path) => installationOf(path, closed)),
+  )
   return [...installations].flatMap((path) =>
     path === '/usr' || path.startsWith('/usr/') ? [] : ['--ro-bind', path, path],
   )
@@ -74,12 +92,23 @@ function rootFolders(): string[] {
   })
 }
 
-/** `/opt/python` of `/opt/python/bin/python3`; never a folder of the host's root. */
-function installationOf(path: string): string {
+/** `/opt/python` of `/opt/python/bin/python3`; the narrower the more would be shown with it, at last the file alone. */
+function installationOf(path: string, closed: readonly string[]): string {
   const folder = dirname(path)
   const prefix = /\/s?bin$/.test(folder) ? dirname(folder) : folder
-  if (depth(prefix) >= 2) return prefix
-  return depth(folder) >= 2 ? folder : path
+  return [prefix, folder].find((one) => mayShow(one, closed)) ?? path
+}
+
+/** Never a folder of the host's root, nor a home, nor what holds something closed, by whatever name. */
+function mayShow(folder: string, closed: readonly string[]): boolean {
+  const real = realpathSync(folder)
+  // Homes need not be in /etc/passwd.
+  const least = real.startsWith('/home/') ? 3 : 2
+  return (
+    depth(folder) >= 2 &&
+    depth(real) >= least &&
+    !closed.some((one) => one === real || one.startsWith(`${real}/`))
+  )
 }
 
 function depth(path: string): number {

@@ -11,6 +11,7 @@ import {
   writeFileSync,
 } from 'node:fs'
 import { dirname, join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import type { Program } from '../../runtimes/program.ts'
 import { runTool } from './run-tool.ts'
 
@@ -43,14 +44,30 @@ export async function removeWorkDir({ work, tmp }: WorkDir, program: Program): P
   if (tmp !== undefined && !removeEmpty(tmp)) await removeTree(tmp)
 }
 
-export async function removeTree(path: string): Promise<void> {
-  // Not Node's own: that fails on paths longer than PATH_MAX and blocks, or floods the thread pool.
-  await runTool('rm', ['-rf', '--', path]).catch(() => {})
-  if (!exists(path)) return
-  // Only root removes what lies in a folder without permissions.
-  await runTool('chmod', ['-R', 'u+rwx', '--', path]).catch(() => {})
-  await runTool('rm', ['-rf', '--', path])
+/**
+ * However much there is: a program may have made millions of files. What fails (a host without a free pid, say) is
+ * tried again a few times.
+ *
+ * @throws when it stays
+ */
+export async function removeTree(path: string, run = runTool): Promise<void> {
+  const withoutEnd = { timeoutMs: 0 }
+  for (let attempt = 0; ; attempt++) {
+    // Not Node's own: that fails on paths longer than PATH_MAX and blocks, or floods the thread pool.
+    const failed = await run('rm', ['-rf', '--', path], withoutEnd).then(
+      () => undefined,
+      (error: unknown) => error,
+    )
+    if (!exists(path)) return
+    const waitMs = retryAfterMs[attempt]
+    if (waitMs === undefined) throw failed ?? new Error(`${path} stays`)
+    await sleep(waitMs)
+    // Only root removes what lies in a folder without permissions.
+    await run('chmod', ['-R', 'u+rwx', '--', path], withoutEnd).catch(() => {})
+  }
 }
+
+const retryAfterMs = [0, 100, 300, 1_000]
 
 /** The way of most runs, without a process: only the one file that we wrote is there. */
 function removeUntouched(work: string, { files }: Program): boolean {
