@@ -38,7 +38,8 @@ export function refusal(policy: AgentPolicy, assignment: Assignment): string | u
   const path = parsed.data.code_executor_path
   if (path !== undefined && policy.code_executor_paths && !policy.code_executor_paths.includes(path))
     return `this agent's policy does not list the code_executor_path ${path}`
-  if (type === 'localhost') return localhostRefusal(policy, parsed.data as LocalhostExecutor, assignment.executor.source)
+  if (type === 'localhost')
+    return localhostRefusal(policy, parsed.data as LocalhostExecutor, assignment.executor.source)
   return undefined
 }
 

@@ -197,7 +197,10 @@ export class Delivery {
   #isBehind(): boolean {
     const jobs = [...this.#jobs.values()]
     const ended = jobs.filter((job) => job.state === 'ended').length
-    return ended > mostEndedJobs || jobs.reduce((sum, job) => sum + unsent(job) + bytesInFlight(job), 0) > mostBytes
+    return (
+      ended > mostEndedJobs ||
+      jobs.reduce((sum, job) => sum + unsent(job) + bytesInFlight(job), 0) > mostBytes
+    )
   }
 
   #tellIfCaughtUp(): void {
