@@ -79,7 +79,8 @@ describe('the start', () => {
   })
 
   it('says so when the port is taken', async () => {
-    const { command, env } = await served()
+    const { command } = await served()
+    const env = { DATABASE_URL: await testDatabase() }
     const second = await start({ cwd: temporary(), port: Number(new URL(command.url).port), env })
     expect(await second.ended()).not.toBe(0)
     expect(second.output).toContain('EADDRINUSE')

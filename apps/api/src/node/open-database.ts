@@ -13,7 +13,7 @@ import { openPostgres } from './postgres.ts'
 export async function openDatabase(given: {
   url: string | undefined
   dataDir: string
-  onCrash(error: Error): void
+  onCrash: (error: Error) => void
 }): Promise<Database> {
   if (given.url !== undefined) return openPostgres({ url: given.url })
   lockDirectory(given.dataDir)

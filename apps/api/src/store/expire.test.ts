@@ -133,13 +133,13 @@ describe.each(testingDatabases)('beat on $name', ({ open }) => {
     await db.query(`update agents set lease_until = now() + interval '1 hour' where id = $1`, [scene.agentId])
     await beatNow()
     const [row] = await db.query<{ lease: number; stands: number }>(
-      `select extract(epoch from a.lease_until - now()) * 1000 as lease,
-         extract(epoch from c.expiry_stands_until - now()) * 1000 as stands
+      `select (extract(epoch from a.lease_until - now()) * 1000)::float8 as lease,
+         (extract(epoch from c.expiry_stands_until - now()) * 1000)::float8 as stands
        from agents a, control c where a.id = $1`,
       [scene.agentId],
     )
-    expect(Number(row!.lease)).toBeLessThanOrEqual(scene.time.leaseMs)
-    expect(Number(row!.stands)).toBeLessThanOrEqual(scene.time.standStillMs)
+    expect(row!.lease).toBeLessThanOrEqual(scene.time.leaseMs)
+    expect(row!.stands).toBeLessThanOrEqual(scene.time.standStillMs)
   })
 
   it('gives each retry the time to wait for an agent that its caller gave the first', async () => {

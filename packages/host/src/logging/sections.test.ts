@@ -10,7 +10,7 @@ describe('completeSections', () => {
     })
     const main = {
       console_level: 'warn',
-      file_level: 'debug',
+      file_level: 'info',
       file: 'logs/here.log',
       max_size_mb: 100,
       max_backups: 0,

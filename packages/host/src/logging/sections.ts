@@ -3,10 +3,13 @@ import type { LoggingConfig, LogSection } from '@errand/shared/logging-config'
 /** A section with every key. `max_backups` 0 keeps any number, as Go's lumberjack does, whose keys these are. */
 export type CompleteSection = Required<LogSection>
 
-/** Those of the specification's example, but for a file's size (there 1000): 4 GB is much to take unasked. */
+/**
+ * Those of the specification's example, but for a file's size (there 1000) and level (there `debug`): 4 GB, and some
+ * lines for each execution, are much to take unasked.
+ */
 const defaults: CompleteSection = {
   console_level: 'info',
-  file_level: 'debug',
+  file_level: 'info',
   file: 'logs/main.log',
   max_size_mb: 100,
   max_backups: 3,

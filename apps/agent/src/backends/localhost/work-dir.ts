@@ -6,10 +6,9 @@ import {
   lstatSync,
   mkdirSync,
   openSync,
-  rmdirSync,
-  unlinkSync,
   writeFileSync,
 } from 'node:fs'
+import { rmdir, unlink } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Program } from '../../runtimes/program.ts'
@@ -40,8 +39,9 @@ export function makeWorkDir(dir: WorkDir, program: Program, uid: number | undefi
  * @throws when something stays
  */
 export async function removeWorkDir({ work, tmp }: WorkDir, program: Program): Promise<void> {
-  if (!removeUntouched(work, program)) await removeTree(work)
-  if (tmp !== undefined && !removeEmpty(tmp)) await removeTree(tmp)
+  // Not by the blocking calls: a busy disk's journal would hold up every other run of the agent.
+  if (!(await removeUntouched(work, program))) await removeTree(work)
+  if (tmp !== undefined && !(await removeEmpty(tmp))) await removeTree(tmp)
 }
 
 /**
@@ -70,20 +70,20 @@ export async function removeTree(path: string, run = runTool): Promise<void> {
 const retryAfterMs = [0, 100, 300, 1_000]
 
 /** The way of most runs, without a process: only the one file that we wrote is there. */
-function removeUntouched(work: string, { files }: Program): boolean {
+async function removeUntouched(work: string, { files }: Program): Promise<boolean> {
   const [only, ...others] = files
   if (!only || others.length > 0 || only.path.includes('/')) return false
   try {
-    unlinkSync(join(work, only.path))
+    await unlink(join(work, only.path))
   } catch {
     return false
   }
   return removeEmpty(work)
 }
 
-function removeEmpty(folder: string): boolean {
+async function removeEmpty(folder: string): Promise<boolean> {
   try {
-    rmdirSync(folder)
+    await rmdir(folder)
     return true
   } catch {
     return false
