@@ -1,3 +1,4 @@
+import { emptyResult } from '@errand/shared'
 import type { Phase, RunResult, Stream, StreamTotals } from '@errand/shared'
 import { NotStarted, Rejected } from '../backends/backend.ts'
 import type { Run, RunEnd } from '../backends/backend.ts'
@@ -5,15 +6,7 @@ import { crashPoint } from '../crash-point.ts'
 import { refusal } from '../policy.ts'
 import { InputUnavailable, readInput } from './input.ts'
 import { Output } from './output.ts'
-import {
-  emptyResult,
-  errorOfStop,
-  errorText,
-  fittingReport,
-  outcomeOf,
-  outcomeOfStop,
-  rounded,
-} from './result.ts'
+import { errorOfStop, errorText, fittingReport, outcomeOf, outcomeOfStop, rounded } from './result.ts'
 import type { RunnerParts, RunningJob } from './runner.ts'
 
 type Ended = Partial<RunResult> & Pick<RunResult, 'outcome'>

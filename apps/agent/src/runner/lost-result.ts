@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
+import { emptyResult } from '@errand/shared'
 import type { RunResult, Stream, StreamTotals } from '@errand/shared'
 import type { Spool, SpooledJob } from '../spool/spool.ts'
-import { emptyResult } from './result.ts'
 
 /** The result of a job whose program may have run when the agent before this one died: what it wrote is in the spool. */
 export function lostResult(job: SpooledJob, spool: Spool, hostname: string): RunResult {

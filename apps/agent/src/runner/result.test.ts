@@ -1,7 +1,8 @@
+import { emptyResult } from '@errand/shared'
 import { describe, expect, it } from 'vitest'
 import { encodeFrame, sizeLimits } from '@errand/shared'
 import type { RunEnd } from '../backends/backend.ts'
-import { emptyResult, errorText, fittingReport, outcomeOf, rounded } from './result.ts'
+import { errorText, fittingReport, outcomeOf, rounded } from './result.ts'
 
 const end = (given: Partial<RunEnd>) =>
   ({ exit_code: null, signal: null, killed_for: null, ...given }) as RunEnd

@@ -1,32 +1,6 @@
 import { sizeLimits } from '@errand/shared'
-import type { CompileReport, Outcome, RunResult, Stream, StreamTotals } from '@errand/shared'
+import type { CompileReport, Outcome, RunResult } from '@errand/shared'
 import type { RunEnd, StopReason } from '../backends/backend.ts'
-
-/** The result that a run would have if nothing had happened yet; the ways to end fill it in. */
-export function emptyResult(
-  hostname: string,
-  totals: Record<Stream, StreamTotals>,
-): Omit<RunResult, 'outcome'> {
-  return {
-    phase: null,
-    exit_code: null,
-    signal: null,
-    out_of_memory: false,
-    error: null,
-    runtime_id: null,
-    hostname,
-    container_id: null,
-    start_time_ms: null,
-    end_time_ms: null,
-    duration_sec: null,
-    prepare_ms: null,
-    run_ms: null,
-    usage: null,
-    isolation: null,
-    compile: null,
-    ...totals,
-  }
-}
 
 /** The one place where an outcome is chosen: why we ended it, or else how the program did. */
 export function outcomeOf(end: RunEnd, stopped: StopReason | null): Outcome {

@@ -2,8 +2,8 @@ import { randomUUID } from 'node:crypto'
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { emptyResult } from '@errand/shared'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
-import { emptyResult } from '../runner/result.ts'
 import { Spool } from './spool.ts'
 
 let dir: string

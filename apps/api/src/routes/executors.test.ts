@@ -61,6 +61,15 @@ describe('/executors', () => {
     expect(refused.status).toBe(404)
   })
 
+  it('refuses what is still to come, with a pointer', async () => {
+    const made = await make({ name: 'few', executor_type: 'localhost', max_concurrency: 2 })
+    expect(made.status).toBe(422)
+    expect(await made.json()).toMatchObject({
+      code: 'not_available_yet',
+      errors: [{ pointer: '/max_concurrency' }],
+    })
+  })
+
   it('never shows a secret, and keeps what is not sent again', async () => {
     const made = await make(ssh('remote'))
     const changed = await patch('remote', { timeout_sec: 7 })

@@ -141,6 +141,11 @@ describe('a configuration that is refused', () => {
       'server: {port: 65536}',
       ['config.yaml:1:10 server.port: Too big: expected number to be <=65535'],
     ],
+    [
+      'what is still to come',
+      local('max_concurrency: 2'),
+      ['config.yaml:4:7 code_executors.local.one.max_concurrency: is not available yet'],
+    ],
     ['a list for a map', '- 1', ['config.yaml:1:1 expected object, received array']],
     ['duplicate keys', 'server: {}\nserver: {}', ['config.yaml:2:1 Map keys must be unique']],
     [

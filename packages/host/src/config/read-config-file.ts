@@ -1,4 +1,4 @@
-import { configFile, type ConfigFile } from '@errand/shared'
+import { configFile, executorFieldsToCome, type ConfigFile } from '@errand/shared'
 import type { z } from 'zod'
 import { readSecretFiles } from './secret-files.ts'
 import { substituteEnvironment, type Substituted } from './substitute-environment.ts'
@@ -34,6 +34,7 @@ export function readConfigFile(given: {
   const checked = check(value, substituted)
   if (checked.success) {
     refuseSameNames(checked.data, refuse)
+    refuseFieldsToCome(checked.data, refuse)
   } else {
     for (const { at, reason } of reasonsOf(checked.error)) refuse(at, reason)
   }
@@ -76,4 +77,13 @@ function refuseSameNames(file: ConfigFile, refuse: (at: Path, reason: string) =>
       else refuse(['code_executors', section, name], `is the name of an executor in ${other} too`)
     }
   }
+}
+
+/** Never silently ignored: who sets it relies on it. */
+function refuseFieldsToCome(file: ConfigFile, refuse: (at: Path, reason: string) => void): void {
+  for (const [section, executors] of Object.entries(file.code_executors ?? {}))
+    for (const [name, settings] of Object.entries(executors))
+      for (const field of executorFieldsToCome)
+        if (settings[field] !== undefined)
+          refuse(['code_executors', section, name, field], 'is not available yet')
 }

@@ -35,3 +35,37 @@ export const runResult = z.object({
   stderr: streamTotals,
 })
 export type RunResult = z.infer<typeof runResult>
+
+/** A stream without a byte. */
+const nothing: StreamTotals = {
+  bytes: 0,
+  stored: 0,
+  truncated: false,
+  sha256: 'e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855',
+}
+
+/** The result that a run would have if nothing had happened yet; the ways to end fill it in. */
+export function emptyResult(
+  hostname: string,
+  totals: { stdout: StreamTotals; stderr: StreamTotals } = { stdout: nothing, stderr: nothing },
+): Omit<RunResult, 'outcome'> {
+  return {
+    phase: null,
+    exit_code: null,
+    signal: null,
+    out_of_memory: false,
+    error: null,
+    runtime_id: null,
+    hostname,
+    container_id: null,
+    start_time_ms: null,
+    end_time_ms: null,
+    duration_sec: null,
+    prepare_ms: null,
+    run_ms: null,
+    usage: null,
+    isolation: null,
+    compile: null,
+    ...totals,
+  }
+}
