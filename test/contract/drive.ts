@@ -63,6 +63,7 @@ export async function drive(driving: Driving): Promise<Driven> {
       exited: () => ending.exited(),
       output: (stream, bytes) => output.write(stream, bytes),
     })
+    await end.gone
     const totals = output.end()
     const [stdout, stderr] = [Buffer.concat(kept.stdout), Buffer.concat(kept.stderr)]
     return { outcome: outcomeOf(end, ending.reason), end, stdout, stderr, totals }

@@ -13,6 +13,7 @@ import type { AgentKey, Enrolled } from './identity.ts'
 import type { Log } from './log.ts'
 import { readPolicy } from './policy.ts'
 import { Refused } from './refused.ts'
+import { placesFor } from './runner/slots.ts'
 import { Spool } from './spool/spool.ts'
 import { onStopSignals } from './stop-signals.ts'
 
@@ -54,7 +55,7 @@ async function main(): Promise<'drained' | 'killed'> {
     {
       agentDir,
       spoolId: spool.id,
-      slots: slots.run,
+      slots: placesFor(slots.run),
       policy,
       time,
       log: logging.codeExecutor.child({ agent_id: identity.agent_id }),

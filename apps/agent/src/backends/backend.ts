@@ -18,7 +18,7 @@ export interface BackendParts {
   agentDir: string
   /** Random, kept with the spool: marks this agent's processes and directories, also after a crash. */
   spoolId: string
-  /** How many runs there may be at once; `run.slot` is below it. */
+  /** How many runs there may be at once, with those that are still being cleared away; `run.slot` is below it. */
   slots: number
   policy: AgentPolicy
   time: TimeConstants
@@ -35,7 +35,8 @@ export interface Backend {
   /** At start, before anything runs: ends and removes what a dead agent of the same `spoolId` or directory left. */
   recover(): Promise<void>
   /**
-   * Runs one job and leaves nothing behind: it settles once the program, its descendants and its files are gone.
+   * Runs one job and leaves nothing behind: it settles once the program and its descendants are gone, and `gone` once
+   * its files are.
    * The policy was checked before. How the program ended is returned; what it refuses is thrown as `Rejected`,
    * what `run.starting` throws goes through, and anything else that is thrown is our own failure (`infra_error`).
    */
@@ -97,6 +98,11 @@ export interface RunEnd extends Pick<
   | 'compile'
 > {
   phase: Phase
+  /**
+   * Settles, and never rejects, when its files are gone too: however many it made, its result does not wait for that.
+   * Absent where nothing was left.
+   */
+  gone?: Promise<void>
   killed_for: 'memory' | 'cpu_time' | null
   /** Where the code ran, when it was not this host. */
   hostname?: string

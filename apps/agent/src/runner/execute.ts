@@ -9,7 +9,7 @@ import { Output } from './output.ts'
 import { errorOfStop, errorText, fittingReport, outcomeOf, outcomeOfStop, rounded } from './result.ts'
 import type { RunnerParts, RunningJob } from './runner.ts'
 
-type Ended = Partial<RunResult> & Pick<RunResult, 'outcome'>
+type Ended = Partial<RunResult> & Pick<RunResult, 'outcome'> & Pick<RunEnd, 'gone'>
 
 /**
  * Takes one accepted job to its result, or hands it back when its program was never started. Settles once everything
@@ -28,23 +28,29 @@ export async function execute(
   })
   const ended = await run(job, parts, output, spoolFailed)
   const totals = output.end()
-  if (job.dropped) return
   if (typeof ended === 'string') {
+    if (job.dropped) return
     log.info({ execution_id: job.id, fence: job.fence, reason: ended }, 'handed back')
     delivery.handBack(job, ended)
     return
   }
-  if (cut) ended.error ??= "the agent's disk was full: output is missing"
-  const result = complete(job, parts, totals, ended)
-  try {
-    spool.finish(job, result)
-  } catch (error) {
-    // It is delivered from memory; should we die before, the job is lost.
-    spoolFailed(error)
+  const { gone, ...facts } = ended
+  if (!job.dropped) {
+    if (cut) facts.error ??= "the agent's disk was full: output is missing"
+    const result = complete(job, parts, totals, facts)
+    try {
+      spool.finish(job, result)
+    } catch (error) {
+      // It is delivered from memory; should we die before, the job is lost.
+      spoolFailed(error)
+    }
+    crashPoint('spooled_result')
+    log.debug({ execution_id: job.id, fence: job.fence, outcome: result.outcome }, 'ended')
+    delivery.ended(job, result)
   }
-  crashPoint('spooled_result')
-  log.debug({ execution_id: job.id, fence: job.fence, outcome: result.outcome }, 'ended')
-  delivery.ended(job, result)
+  // Should we die from here on, the job is not lost: so another may run in its slot.
+  job.vacate()
+  await gone
 }
 
 function openOutput(job: RunningJob, parts: RunnerParts, onSpoolFailure: (error: unknown) => void): Output {

@@ -43,6 +43,8 @@ export interface RunningJob extends Claim {
   readonly backend: Backend
   readonly slot: number
   readonly ending: Ending
+  /** Its program has ended: another may run in its slot. May be called twice. */
+  vacate(): void
   /** Monotonic. */
   readonly assignedAt: number
   /** No longer ours: it ends, and nothing is said of it. */
@@ -79,14 +81,25 @@ export class Runner {
     try {
       spool.accept(claim)
     } catch (error) {
-      this.#slots.release(assignment.slot_class, slot)
+      this.#slots.vacate(assignment.slot_class)
+      this.#slots.clear(assignment.slot_class, slot)
       this.spoolFailed(error)
       return this.#handBack(claim, "the agent's disk takes no more")
     }
     crashPoint('accepted')
     delivery.hold(claim, 'accepted')
     const ending = new Ending(monotonic)
-    const job = { ...claim, assignment, backend, slot, ending, assignedAt: monotonic(), dropped: false }
+    const vacate = this.#vacateOnce(assignment.slot_class)
+    const job = {
+      ...claim,
+      assignment,
+      backend,
+      slot,
+      ending,
+      vacate,
+      assignedAt: monotonic(),
+      dropped: false,
+    }
     this.#jobs.set(claimKey(claim), job)
     void this.#run(job)
   }
@@ -166,9 +179,20 @@ export class Runner {
       await execute(job, this.#parts, (error) => this.spoolFailed(error))
     } finally {
       this.#jobs.delete(claimKey(job))
-      this.#slots.release(job.assignment.slot_class, job.slot)
+      job.vacate()
+      this.#slots.clear(job.assignment.slot_class, job.slot)
       this.#parts.freed()
       if (this.#jobs.size === 0) for (const idle of this.#idle.splice(0)) idle()
+    }
+  }
+
+  #vacateOnce(slots: SlotClass): () => void {
+    let vacated = false
+    return () => {
+      if (vacated) return
+      vacated = true
+      this.#slots.vacate(slots)
+      this.#parts.freed()
     }
   }
 

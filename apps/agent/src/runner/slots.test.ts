@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { Slots } from './slots.ts'
+import { placesFor, Slots } from './slots.ts'
 
 describe('Slots', () => {
   it('grants each free slot once', () => {
@@ -15,7 +15,8 @@ describe('Slots', () => {
     const slot = slots.take('run')!
     expect(slots.grant()).toBeUndefined()
     expect(slots.take('run')).toBeUndefined()
-    slots.release('run', slot)
+    slots.vacate('run')
+    slots.clear('run', slot)
     expect(slots.grant()).toEqual({ run: 1, ssh: 0, maintenance: 0 })
     slots.used('run')
     expect(slots.grant()).toEqual({ run: 1, ssh: 0, maintenance: 0 })
@@ -37,7 +38,27 @@ describe('Slots', () => {
     expect(slots.grant()).toEqual({ run: 2, ssh: 0, maintenance: 0 })
   })
 
-  it('numbers slots from 0, and no two at a time alike', () => {
+  it('grants one again as soon as its program has ended, with another place', () => {
+    const slots = new Slots({ run: 1, ssh: 0, maintenance: 0 })
+    const first = slots.take('run')
+    slots.vacate('run')
+    expect(slots.grant()).toEqual({ run: 1, ssh: 0, maintenance: 0 })
+    expect(slots.take('run')).not.toBe(first)
+  })
+
+  it('grants no more than can be placed, while too many are not cleared away', () => {
+    const slots = new Slots({ run: 2, ssh: 0, maintenance: 0 })
+    const taken = Array.from({ length: placesFor(2) - 1 }, () => {
+      const place = slots.take('run')
+      slots.vacate('run')
+      return place
+    })
+    expect(slots.grant()).toEqual({ run: 1, ssh: 0, maintenance: 0 })
+    slots.clear('run', taken[0]!)
+    expect(slots.grant()).toEqual({ run: 1, ssh: 0, maintenance: 0 })
+  })
+
+  it('numbers places from 0, and no two at a time alike', () => {
     const slots = new Slots({ run: 3, ssh: 0, maintenance: 0 })
     const taken = [slots.take('run'), slots.take('run'), slots.take('run')]
     expect(taken).toEqual([0, 1, 2])

@@ -2,31 +2,55 @@ import { slotClass } from '@errand/shared'
 import type { SlotClass, Slots as SlotCounts } from '@errand/shared'
 
 interface ClassSlots {
-  free: number[]
+  /** Rights that nobody has. */
+  free: number
+  /** Where a run may take place: its uid, its directories. */
+  places: number[]
   /** Told the API, and no assignment has come for it yet. */
   granted: number
 }
 
-/** The rights to run one job, by class, and how many of them the API has been told of. */
+/** Places beyond the slots, so that the next run can start while one that has ended is cleared away. */
+const sparePlaces = 4
+
+/** How many places there are for so many slots. */
+export function placesFor(slots: number): number {
+  return slots === 0 ? 0 : slots + sparePlaces
+}
+
+/**
+ * The rights to run one job, by class, and how many of them the API has been told of. A right is free again when the
+ * program has ended; its place only when all that it left is gone.
+ */
 export class Slots {
   readonly #classes: Record<SlotClass, ClassSlots>
 
   constructor(counts: SlotCounts) {
     const make = (count: number): ClassSlots => ({
+      free: count,
       // The lowest number is taken first: a mostly idle agent uses few.
-      free: Array.from({ length: count }, (_, slot) => count - 1 - slot),
+      places: Array.from({ length: placesFor(count) }, (_, place) => placesFor(count) - 1 - place),
       granted: 0,
     })
     this.#classes = { run: make(counts.run), ssh: make(counts.ssh), maintenance: make(counts.maintenance) }
   }
 
-  /** A slot for an assignment that has come; undefined when every one is taken. */
+  /** A place for an assignment that has come; undefined when every slot is taken, or no place is clear. */
   take(name: SlotClass): number | undefined {
-    return this.#classes[name].free.pop()
+    const slots = this.#classes[name]
+    if (slots.free === 0 || slots.places.length === 0) return undefined
+    slots.free -= 1
+    return slots.places.pop()
   }
 
-  release(name: SlotClass, slot: number): void {
-    this.#classes[name].free.push(slot)
+  /** Its program has ended: another may run. */
+  vacate(name: SlotClass): void {
+    this.#classes[name].free += 1
+  }
+
+  /** Nothing of it is left in its place. */
+  clear(name: SlotClass, place: number): void {
+    this.#classes[name].places.push(place)
   }
 
   /** An assignment has come: it used up what was granted, whether it is taken or not. */
@@ -40,7 +64,7 @@ export class Slots {
     const more: SlotCounts = { run: 0, ssh: 0, maintenance: 0 }
     for (const name of slotClass.options) {
       const slots = this.#classes[name]
-      more[name] = Math.max(0, slots.free.length - slots.granted)
+      more[name] = Math.max(0, Math.min(slots.free, slots.places.length) - slots.granted)
       slots.granted += more[name]
     }
     return more.run + more.ssh + more.maintenance > 0 ? more : undefined

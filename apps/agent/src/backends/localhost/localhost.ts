@@ -112,9 +112,10 @@ class Localhost implements Backend {
         drainMs: this.#parts.time.drainMs,
       })
       if (!drained) this.#channels.delete(slot)
-      return end
-    } finally {
+      return { ...end, gone: this.#remove(run, () => removeWorkDir(dir, program)) }
+    } catch (error) {
       await this.#remove(run, () => removeWorkDir(dir, program))
+      throw error
     }
   }
 
