@@ -13,10 +13,10 @@ import { createIngest } from './ingest/ingest.ts'
 import { createLive } from './live/live.ts'
 import { publishChange } from './live/publish-change.ts'
 import { migrate } from './node/migrate.ts'
-import { newAdminKey, newSecretKey } from './node/new-keys.ts'
 import { openDatabase } from './node/open-database.ts'
 import { repeat } from './node/repeat.ts'
 import { startServer } from './node/server.ts'
+import { newKeyRing } from './secrets/key-ring.ts'
 import { createSecrets } from './secrets/secrets.ts'
 import { openSession } from './socket/session.ts'
 import { createVerifyKey, ensureAdminKey } from './store/api-keys.ts'
@@ -25,6 +25,7 @@ import { checkKeyRing, OtherKeyRing } from './store/check-key-ring.ts'
 import { serverId as readServerId } from './store/control.ts'
 import { syncConfigExecutors } from './store/sync-config-executors.ts'
 import { createFinish } from './store/finish.ts'
+import { newSecret } from './store/hashed-secret.ts'
 import { createQueueFor } from './store/queues.ts'
 import { createSubmit } from './store/submit.ts'
 import { unansweredCancels } from './store/unanswered-cancels.ts'
@@ -51,12 +52,13 @@ async function main(): Promise<void> {
   const db = await openDatabase({ url: settings.databaseUrl, dataDir: settings.dataDir, onCrash: fatal })
   await migrate(db)
   const secrets = await createSecrets(
-    settings.secretKey ?? readOrCreateSecret(join(settings.dataDir, 'secret-key'), newSecretKey),
+    settings.secretKey ?? readOrCreateSecret(join(settings.dataDir, 'secret-key'), newKeyRing),
   )
   await checkKeyRing(db, secrets)
   await ensureAdminKey(
     db,
-    settings.adminKey ?? readOrCreateSecret(join(settings.dataDir, 'admin-key'), newAdminKey),
+    settings.adminKey ??
+      readOrCreateSecret(join(settings.dataDir, 'admin-key'), () => newSecret('errand', 'admin')),
   )
   await syncConfigExecutors(db, secrets, executors)
   const serverId = await readServerId(db)

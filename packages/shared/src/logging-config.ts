@@ -2,7 +2,6 @@ import { z } from 'zod'
 import { plainText } from './text.ts'
 
 export const logLevel = z.enum(['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'])
-export type LogLevel = z.infer<typeof logLevel>
 
 /** The seed's keys. Sizes in MiB, ages in days; a key that is absent comes from `main`. */
 export const logSection = z.strictObject({

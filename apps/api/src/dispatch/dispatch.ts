@@ -44,7 +44,6 @@ export function createDispatch({ db, log, finish, assignmentOf }: DispatchParts)
     assign,
     setLabels,
     revoke,
-    isOnline,
     closeAll,
     poll,
   }
@@ -175,10 +174,6 @@ export function createDispatch({ db, log, finish, assignmentOf }: DispatchParts)
 
   function revoke(agentId: string): void {
     connected.get(agentId)?.link.close(closeCode.refused, 'this agent was revoked')
-  }
-
-  function isOnline(agentId: string): boolean {
-    return connected.has(agentId)
   }
 
   /** This replica goes down: agents come back after their first reconnect window. */
