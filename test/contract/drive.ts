@@ -62,6 +62,7 @@ export async function drive(driving: Driving): Promise<Driven> {
       },
       exited: () => ending.exited(),
       output: (stream, bytes) => output.write(stream, bytes),
+      counted: (stream, bytes) => output.counted(stream, bytes),
     })
     await end.gone
     const totals = output.end()
@@ -93,6 +94,7 @@ function assignmentFor(
     limits: {
       timeout_sec: submission.timeout_sec ?? 30,
       output_limit_kb: submission.limits.output_limit_kb ?? 1_024,
+      ...submission.limits,
     },
     required_limits: requiredLimits ?? [],
   }

@@ -124,7 +124,7 @@ describe('localhost with a bubblewrap that fails', () => {
     // works until there is a program
     writeFileSync(
       bwrap,
-      '#!/bin/sh\ncase "$*" in *--json-status-fd*) echo "bwrap: broken" >&2; exit 1;; esac\nexec /usr/bin/bwrap "$@"\n',
+      '#!/bin/sh\ncase "$*" in */proc/self/fd/6*) echo "bwrap: broken" >&2; exit 1;; esac\nexec /usr/bin/bwrap "$@"\n',
     )
     chmodSync(bwrap, 0o755)
     const opened = await openLocalhost({ bwrap })

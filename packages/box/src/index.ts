@@ -1,1 +1,3 @@
-export {}
+export * from './binary.ts'
+export * from './bundle.ts'
+export * from './frames.ts'

@@ -38,7 +38,8 @@ export interface Backend {
    * Runs one job and leaves nothing behind: it settles once the program and its descendants are gone, and `gone` once
    * its files are.
    * The policy was checked before. How the program ended is returned; what it refuses is thrown as `Rejected`,
-   * what `run.starting` throws goes through, and anything else that is thrown is our own failure (`infra_error`).
+   * what `run.starting` throws goes through, what can't be known any more is `Lost`, and anything else that is thrown is
+   * our own failure (`infra_error`).
    */
   run(run: Run): Promise<RunEnd>
   /** After the last run. */
@@ -78,12 +79,15 @@ export interface Run {
    * because the API or its database is away would meet its time limit through our fault.)
    */
   output(stream: Stream, bytes: Uint8Array): void
+  /** How many bytes the program has written so far, where those beyond the cap are not handed over. */
+  counted(stream: Stream, bytes: number): void
 }
 
 /**
  * How the program ended. The runner adds outcome, totals, times and host name. `phase` is the last that started: after
- * a compile step that failed it is `compile`. `killed_for` says that the main program was ended for its memory or
- * cpu time by the limits' own means (then `out_of_memory` too, which also tells of a killed child).
+ * a compile step that failed it is `compile`. `killed_for` says that the main program was ended by a limit's own means
+ * and not through `run.signal`: for its memory (then `out_of_memory` too, which also tells of a killed child), its
+ * cpu time, its output, or its time while nobody could say so.
  */
 export interface RunEnd extends Pick<
   RunResult,
@@ -103,7 +107,7 @@ export interface RunEnd extends Pick<
    * Absent where nothing was left.
    */
   gone?: Promise<void>
-  killed_for: 'memory' | 'cpu_time' | null
+  killed_for: 'memory' | 'cpu_time' | 'wall_time' | 'output_limit' | null
   /** Where the code ran, when it was not this host. */
   hostname?: string
 }
@@ -111,6 +115,11 @@ export interface RunEnd extends Pick<
 /** Refused by policy, isolation or a missing runtime; the message is for the caller. */
 export class Rejected extends Error {
   override readonly name = 'Rejected'
+}
+
+/** It may have run, and how it ended can't be known any more; the message says why. */
+export class Lost extends Error {
+  override readonly name = 'Lost'
 }
 
 /** Thrown by `Run.starting`: the program must not start. */

@@ -1,6 +1,6 @@
 import { emptyResult } from '@errand/shared'
 import type { Phase, RunResult, Stream, StreamTotals } from '@errand/shared'
-import { NotStarted, Rejected } from '../backends/backend.ts'
+import { Lost, NotStarted, Rejected } from '../backends/backend.ts'
 import type { Run, RunEnd } from '../backends/backend.ts'
 import { crashPoint } from '../crash-point.ts'
 import { refusal } from '../policy.ts'
@@ -93,6 +93,7 @@ async function run(
       starting: starting(job, parts, spoolFailed),
       exited: () => ending.exited(),
       output: (stream: Stream, bytes: Uint8Array) => output.write(stream, bytes),
+      counted: (stream: Stream, bytes: number) => output.counted(stream, bytes),
     } satisfies Run)
     crashPoint('exited')
     return endedBy(job, end)
@@ -144,7 +145,8 @@ function endedWithout(job: RunningJob, parts: RunnerParts, error: unknown): Ende
   const ownFault = !(
     error instanceof Rejected ||
     error instanceof InputUnavailable ||
-    error instanceof NotStarted
+    error instanceof NotStarted ||
+    error instanceof Lost
   )
   if (ownFault && !(reason && !started))
     parts.log.error({ execution_id: job.id, fence: job.fence, err: error }, 'the run failed by our own fault')
@@ -153,6 +155,7 @@ function endedWithout(job: RunningJob, parts: RunnerParts, error: unknown): Ende
   if (reason) return 'the agent gave it up before it started'
   if (error instanceof Rejected) return { outcome: 'rejected', error: error.message }
   if (error instanceof InputUnavailable) return error.message
+  if (error instanceof Lost) return { outcome: 'lost', error: error.message }
   if (error instanceof NotStarted) return started ? { outcome: 'lost', error: error.message } : error.message
   const message = error instanceof Error ? error.message : String(error)
   return { outcome: 'infra_error', error: message }

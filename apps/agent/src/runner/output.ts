@@ -44,9 +44,15 @@ export class Output {
     state.bytes += bytes.length
     const kept = bytes.length > room ? bytes.subarray(0, room) : bytes
     if (kept.length > 0) this.#take(stream, state, kept)
-    if (kept.length === bytes.length || state.truncated) return
-    state.truncated = true
-    this.onLimit(stream)
+    if (kept.length < bytes.length) this.#cut(stream, state)
+  }
+
+  /** The program has written so many bytes, of which those beyond the cap need not have come here. */
+  counted(stream: Stream, bytes: number): void {
+    const state = this.#streams[stream]
+    if (bytes <= state.bytes) return
+    state.bytes = bytes
+    this.#cut(stream, state)
   }
 
   /** After the last byte. `bytes` are true counts; `sha256` is of the stored prefix. */
@@ -59,6 +65,12 @@ export class Output {
       sha256: hash.digest('hex'),
     })
     return { stdout: totals(this.#streams.stdout), stderr: totals(this.#streams.stderr) }
+  }
+
+  #cut(stream: Stream, state: StreamState): void {
+    if (state.truncated) return
+    state.truncated = true
+    this.onLimit(stream)
   }
 
   #take(stream: Stream, state: StreamState, bytes: Uint8Array): void {

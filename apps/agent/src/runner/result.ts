@@ -5,9 +5,15 @@ import type { RunEnd, StopReason } from '../backends/backend.ts'
 /** The one place where an outcome is chosen: why we ended it, or else how the program did. */
 export function outcomeOf(end: RunEnd, stopped: StopReason | null): Outcome {
   if (stopped) return outcomeOfStop[stopped]
-  if (end.killed_for === 'memory') return 'out_of_memory'
-  if (end.killed_for === 'cpu_time') return 'timed_out'
+  if (end.killed_for) return outcomeOfLimit[end.killed_for]
   return end.exit_code === 0 && end.signal === null ? 'succeeded' : 'failed'
+}
+
+const outcomeOfLimit: Record<NonNullable<RunEnd['killed_for']>, Outcome> = {
+  memory: 'out_of_memory',
+  cpu_time: 'timed_out',
+  wall_time: 'timed_out',
+  output_limit: 'output_limit',
 }
 
 export const outcomeOfStop: Record<StopReason, Outcome> = {

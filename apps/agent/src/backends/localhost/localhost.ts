@@ -9,24 +9,21 @@ import { rememberRuntimes } from '../../runtimes/remember-runtimes.ts'
 import type { RuntimeLookup } from '../../runtimes/remember-runtimes.ts'
 import { Rejected } from '../backend.ts'
 import type { Backend, BackendParts, Run, RunEnd } from '../backend.ts'
-import { closeInheritedDescriptors } from './inherited-descriptors.ts'
-import { makeChannels } from './channels.ts'
-import type { Channels } from './channels.ts'
-import type { Command, Ends, Launch } from './launch.ts'
-import { agentMark, launchPlain } from './launch-plain.ts'
-import { launchSandboxed } from './launch-sandboxed.ts'
+import { environmentAt } from '../box/environment.ts'
+import { startLocalBox } from '../box/local-box.ts'
+import type { LocalBox } from '../box/local-box.ts'
+import { programPhases } from '../box/program-phases.ts'
+import { runInBox } from '../box/run-in-box.ts'
 import { makePlaces, placesOf, removeLeftovers, workDirName } from './places.ts'
 import type { Places } from './places.ts'
 import { probeSandbox } from './probe-sandbox.ts'
 import { killAll, markedBy, ofUid } from './processes.ts'
 import { refuseSharedRoot, refuseUnkeptLimits } from './refusals.ts'
-import { runProgram } from './run-program.ts'
 import { runTool } from './run-tool.ts'
-import { closedFolders, interpreterOptions, sandboxHome, sandboxOptions } from './sandbox.ts'
+import { closedFolders, interpreterOptions, sandboxHome, sandboxOptions, sandboxed } from './sandbox.ts'
 import { takeSlotUids } from './slot-uids.ts'
 import type { SlotUids } from './slot-uids.ts'
-import { unnamedFile } from './unnamed-file.ts'
-import { makeWorkDir, removeWorkDir } from './work-dir.ts'
+import { removeWorkDir } from './work-dir.ts'
 
 /**
  * Runs code on the agent's own host: in bubblewrap, or as it is where executor and policy say `sandbox: none`. A root
@@ -35,6 +32,9 @@ import { makeWorkDir, removeWorkDir } from './work-dir.ts'
 export function createLocalhost(parts: BackendParts, { bwrap = '/usr/bin/bwrap' } = {}): Backend {
   return new Localhost(parts, bwrap)
 }
+
+/** The variable that tells an agent's unsandboxed processes from others where they have no uid of their own. */
+const agentMark = 'ERRAND_AGENT'
 
 class Localhost implements Backend {
   readonly type = 'localhost'
@@ -45,7 +45,8 @@ class Localhost implements Backend {
   readonly #uids: SlotUids | undefined
   readonly #options: string[]
   readonly #closed: string[]
-  readonly #channels = new Map<number, Channels>()
+  /** One for each slot, once it was used. */
+  readonly #boxes = new Map<number, LocalBox>()
   readonly #runtimes: Record<'plain' | 'sandboxed', RuntimeLookup>
   #fault: Promise<string | undefined> | undefined
 
@@ -66,7 +67,6 @@ class Localhost implements Backend {
   }
 
   async recover(): Promise<void> {
-    closeInheritedDescriptors()
     await killAll(this.#uids ? ofUid(...this.#uids.uids) : markedBy(agentMark, this.#places.mark))
     await removeLeftovers(this.#places, this.#parts.policy.work_dirs)
     makePlaces(this.#places)
@@ -89,37 +89,47 @@ class Localhost implements Backend {
 
   async run(run: Run): Promise<RunEnd> {
     const { assignment, submission, slot } = run
-    const { settings, sandboxed, found } = await this.#admit(run)
+    const { settings, inSandbox, found } = await this.#admit(run)
     const uid = this.#uids?.uids[slot]
-    const channels = await this.#channelsOf(slot)
-    const program = programOf(submission, runtimes[assignment.runtime])
     const work = join(settings.work_dir ?? this.#places.work, workDirName(this.#places, assignment))
-    const dir = { work, tmp: sandboxed ? undefined : `${work}-tmp` }
+    const tmp = inSandbox ? undefined : `${work}-tmp`
+    const program = programOf(submission, runtimes[assignment.runtime])
+    const seen = inSandbox ? { home: sandboxHome, tmp: '/tmp' } : { home: work, tmp: `${work}-tmp` }
+    const mark: Record<string, string> =
+      inSandbox || uid !== undefined ? {} : { [agentMark]: this.#places.mark }
+    const phases = programPhases({
+      run,
+      found,
+      program,
+      env: { ...environmentAt({ interpreter: found.interpreter, ...seen }), ...mark },
+      wrapper: inSandbox ? this.#wrapper(found, work) : undefined,
+    })
+    const remove = (): Promise<void> => this.#remove(run, () => removeWorkDir({ work, tmp }, program))
     try {
-      makeWorkDir(dir, program, uid)
-      const { drained, ...end } = await runProgram({
-        run,
-        name: assignment.runtime,
-        found,
-        program,
-        dir,
-        seen: sandboxed ? { home: sandboxHome, tmp: '/tmp' } : { home: work, tmp: `${work}-tmp` },
-        channels,
-        uid,
-        isolation: this.#isolation(sandboxed),
-        launch: (command, ends) => this.#launch(run, command, ends, channels, sandboxed),
-        file: (content) => this.#file(run, content),
-        drainMs: this.#parts.time.drainMs,
+      const ended = await runInBox(run, this.#boxOf(slot), {
+        workDir: { path: work, make: true },
+        tmpDir: tmp,
+        user: uid === undefined ? undefined : { uid, gid: uid },
+        files: program.files,
+        stdin: submission.stdin,
+        phases,
       })
-      if (!drained) this.#channels.delete(slot)
-      return { ...end, gone: this.#remove(run, () => removeWorkDir(dir, program)) }
+      return {
+        ...ended,
+        error: null,
+        runtime_id: found.id,
+        container_id: null,
+        isolation: this.#isolation(inSandbox),
+        gone: remove(),
+      }
     } catch (error) {
-      await this.#remove(run, () => removeWorkDir(dir, program))
+      await remove()
       throw error
     }
   }
 
   async close(): Promise<void> {
+    await Promise.all([...this.#boxes.values()].map((box) => box.close()))
     this.#uids?.release()
     if (this.#uids) rmSync(this.#places.reachable, { recursive: true, force: true })
   }
@@ -127,49 +137,34 @@ class Localhost implements Backend {
   /** Everything that can be refused before anything is made. */
   async #admit({
     assignment,
-  }: Run): Promise<{ settings: LocalhostExecutor; sandboxed: boolean; found: FoundRuntime }> {
+  }: Run): Promise<{ settings: LocalhostExecutor; inSandbox: boolean; found: FoundRuntime }> {
     const settings = assignment.executor.settings as LocalhostExecutor
     refuseUnkeptLimits(assignment)
     if (settings.work_dir !== undefined) refuseSharedRoot(settings.work_dir)
     // `preferred` may lose control groups and seccomp, never what bubblewrap gives.
-    const sandboxed = settings.sandbox !== 'none'
-    const fault = sandboxed ? await this.#sandboxFault() : undefined
+    const inSandbox = settings.sandbox !== 'none'
+    const fault = inSandbox ? await this.#sandboxFault() : undefined
     if (fault !== undefined) throw new Rejected(fault)
     const { runtime } = assignment
     const interpreter = settings.runtime === runtime ? settings.code_executor_path : undefined
-    const found = await this.#runtimes[sandboxed ? 'sandboxed' : 'plain'](runtime, interpreter)
+    const found = await this.#runtimes[inSandbox ? 'sandboxed' : 'plain'](runtime, interpreter)
     if (!found)
       throw new Error(`no interpreter for ${runtime}: looked for ${describeSearch(runtime, interpreter)}`)
-    return { settings, sandboxed, found }
+    return { settings, inSandbox, found }
   }
 
-  #launch(run: Run, command: Command, ends: Ends, channels: Channels, sandboxed: boolean): Launch {
-    const uid = this.#uids?.uids[run.slot]
-    const { mark } = this.#places
-    if (!sandboxed) {
-      const runMark = workDirName(this.#places, run.assignment)
-      return launchPlain(command, ends, uid === undefined ? { agent: mark, run: runMark } : { uid })
-    }
-    return launchSandboxed(command, ends, {
-      bwrap: this.#bwrap,
-      options: this.#options,
-      closed: this.#closed,
-      env: { [agentMark]: mark },
-      channels,
-      file: (content) => this.#file(run, content),
-    })
+  #boxOf(slot: number): LocalBox {
+    const known = this.#boxes.get(slot)
+    if (known?.alive) return known
+    const started = startLocalBox()
+    this.#boxes.set(slot, started)
+    return started
   }
 
-  #file({ slot }: Run, content: string): number {
-    return unnamedFile(join(this.#places.private, `file-${slot}`), content, this.#uids?.uids[slot])
-  }
-
-  async #channelsOf(slot: number): Promise<Channels> {
-    const known = this.#channels.get(slot)
-    if (known) return known
-    const made = await makeChannels(join(this.#places.private, `slot-${slot}`), this.#uids?.uids[slot])
-    this.#channels.set(slot, made)
-    return made
+  #wrapper({ interpreter, launcher }: FoundRuntime, work: string): string[] {
+    const tools = [interpreter, launcher].filter((tool) => tool !== undefined)
+    const shown = tools.flatMap((tool) => interpreterOptions(tool, this.#closed))
+    return sandboxed(this.#bwrap, [...this.#options, ...shown], work)
   }
 
   /** Undefined while sandboxes work; a fault is looked at anew by each run, as it may have been mended. */
@@ -198,13 +193,13 @@ class Localhost implements Backend {
     }
   }
 
-  #isolation(sandboxed: boolean): Isolation {
+  #isolation(inSandbox: boolean): Isolation {
     return {
-      sandbox: sandboxed ? 'bubblewrap' : 'none',
+      sandbox: inSandbox ? 'bubblewrap' : 'none',
       own_uid: this.#uids !== undefined,
-      mount_namespace: sandboxed,
-      pid_namespace: sandboxed,
-      network: sandboxed ? 'none' : 'host',
+      mount_namespace: inSandbox,
+      pid_namespace: inSandbox,
+      network: inSandbox ? 'none' : 'host',
       cgroup: false,
       seccomp: false,
     }

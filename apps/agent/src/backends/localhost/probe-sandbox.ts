@@ -13,9 +13,7 @@ export async function probeSandbox({ bwrap, options, uid }: SandboxProbe): Promi
   if (!existsSync(bwrap))
     return `the sandbox is missing: ${bwrap} is not installed (apt-get install bubblewrap)`
   try {
-    await runTool(bwrap, [...options, '--', '/usr/bin/setsid', '--fork', '--wait', '/bin/sh', '-c', ':'], {
-      uid,
-    })
+    await runTool(bwrap, [...options, '--', '/bin/sh', '-c', ':'], { uid })
     return undefined
   } catch (error) {
     const reason = error instanceof ExecaError ? error.all || error.shortMessage : String(error)

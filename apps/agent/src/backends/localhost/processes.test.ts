@@ -17,17 +17,6 @@ describe('killAll', () => {
     await other.closed
   })
 
-  test('looks at pids given out after `since` only', async () => {
-    const value = crypto.randomUUID()
-    const before = await start(value, 'echo ready; exec sleep 300')
-    const after = await start(value, 'echo ready; exec sleep 300')
-    await killAll(markedBy(name, value), { since: before.pid })
-    expect(await after.closed).toEqual([null, 'SIGKILL'])
-    expect(isAlive(before.pid)).toBe(true)
-    await killAll(markedBy(name, value))
-    expect(await before.closed).toEqual([null, 'SIGKILL'])
-  })
-
   test('looks seldom for what does not go', async () => {
     // Like what hangs in the kernel, a zombie does not go by a signal. `sleep` never collects its children.
     const parent = await start('a parent', 'sleep 300 & echo $!; exec sleep 300')
@@ -50,7 +39,7 @@ describe('killAll', () => {
     const value = crypto.randomUUID()
     const storm = await start(value, `exec /usr/bin/python3 -c '${forksFor10Seconds}'`)
     await storm.exited
-    await killAll(markedBy(name, value), { since: storm.pid })
+    await killAll(markedBy(name, value))
     // Whoever is left would hold the output.
     const left = setTimeout(5_000, 'somebody is left')
     expect(await Promise.race([storm.closed, left])).toEqual([0, null])

@@ -25,35 +25,23 @@ export function isAlive(pid: number): boolean {
 }
 
 /**
- * Kills every process that is meant, until there is none.
- *
- * With `since` only those are looked at whose pids were given out after that one: the kernel gives out pids in
- * ascending order, so that on a busy host a handful of files is read instead of all of /proc. There is none when none
- * is found twice and no pid was given out meanwhile: what forks and ends while we read leaves a newer pid, and that
- * appears in /proc a moment after it was given out.
- *
- * @param overwhelm called when killing one by one does not keep up with their forking
+ * Kills every process that is meant, until there is none: none is found twice, and no pid was given out meanwhile (what
+ * forks and ends while we read leaves a newer pid, and that appears in /proc a moment after it was given out).
  */
-export async function killAll(
-  meant: Predicate,
-  { since, overwhelm }: { since?: number; overwhelm?: () => Promise<void> } = {},
-): Promise<void> {
-  /** Up to here there is none; up to `once` none was found once. */
-  let seen = since
-  let once = since
+export async function killAll(meant: Predicate): Promise<void> {
+  let lastWithout: number | undefined
   let before = new Set<number>()
   let stuckSince = 0
   for (let round = 1; ; round++) {
     const last = lastPid()
-    const alive = candidates(seen, last).filter(meant)
+    // The newest first: a program that does nothing but fork and end has no other.
+    const alive = allPids().toReversed().filter(meant)
     for (const pid of alive) kill(pid)
     if (alive.length === 0) {
-      if (once === last && lastPid() === last) return
-      seen = once
-      once = last
+      if (lastWithout === last && lastPid() === last) return
+      lastWithout = last
     } else {
-      once = seen
-      if (round % 10 === 0) await overwhelm?.()
+      lastWithout = undefined
       const now = performance.now()
       const found = new Set(alive)
       if (!found.isSubsetOf(before)) stuckSince = now
@@ -71,12 +59,6 @@ export async function killAll(
 async function pause(stuckMs: number): Promise<void> {
   const ms = Math.min(100, Math.floor(stuckMs / 10))
   await (ms === 0 ? setImmediate() : sleep(ms))
-}
-
-/** The newest first: a program that does nothing but fork and end has no other. */
-function candidates(after: number | undefined, upTo: number): number[] {
-  if (after === undefined || upTo < after || upTo - after > 1_000) return allPids().toReversed()
-  return Array.from({ length: upTo - after }, (_, index) => upTo - index)
 }
 
 /** SIGKILL; a process or group that is gone, or that we may not signal, is no error. */

@@ -13,7 +13,6 @@ import {
 import { homedir } from 'node:os'
 import { dirname, join } from 'node:path'
 
-export const bwrap = '/usr/bin/bwrap'
 /** Where the execution's directory appears. */
 export const sandboxHome = '/sandbox'
 
@@ -26,11 +25,26 @@ const insideId = 1_000
  */
 export function sandboxOptions(etc: string): string[] {
   return [
-    ['--unshare-all', '--unshare-user', '--disable-userns', '--new-session', '--die-with-parent'],
+    [
+      '--unshare-all',
+      '--unshare-user',
+      '--disable-userns',
+      '--new-session',
+      '--die-with-parent',
+      '--as-pid-1',
+    ],
     ['--uid', String(insideId), '--gid', String(insideId), '--hostname', 'sandbox'],
-    ['--cap-drop', 'ALL', '--clearenv', '--setenv', 'PATH', '/usr/bin:/bin', '--setenv', 'LC_ALL', 'C'],
+    ['--cap-drop', 'ALL'],
     ['--ro-bind', '/usr', '/usr', ...rootFolders(), '--ro-bind', etc, '/etc'],
     ['--proc', '/proc', '--dev', '/dev', '--tmpfs', '/tmp'],
+  ].flat()
+}
+
+/** A phase's wrapper (see `BundlePhase`): the sandbox with the execution's directory, and the box as its first process. */
+export function sandboxed(bwrap: string, options: readonly string[], work: string): string[] {
+  return [
+    [bwrap, ...options, '--bind', work, sandboxHome, '--chdir', sandboxHome],
+    ['--', '/proc/self/fd/6', 'init'],
   ].flat()
 }
 

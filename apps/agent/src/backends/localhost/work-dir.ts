@@ -1,15 +1,6 @@
-import {
-  chownSync,
-  closeSync,
-  constants,
-  fchownSync,
-  lstatSync,
-  mkdirSync,
-  openSync,
-  writeFileSync,
-} from 'node:fs'
+import { lstatSync } from 'node:fs'
 import { rmdir, unlink } from 'node:fs/promises'
-import { dirname, join } from 'node:path'
+import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Program } from '../../runtimes/program.ts'
 import { runTool } from './run-tool.ts'
@@ -19,17 +10,6 @@ export interface WorkDir {
   readonly work: string
   /** Undefined where a sandbox has a /tmp of its own. */
   readonly tmp: string | undefined
-}
-
-/** Makes folders, 0700 and `uid`'s if given, that did not exist, and the program's files. */
-export function makeWorkDir(dir: WorkDir, program: Program, uid: number | undefined): void {
-  makeFolder(dir.work, uid)
-  if (dir.tmp !== undefined) makeFolder(dir.tmp, uid)
-  const made = new Set(['.'])
-  for (const file of program.files) {
-    makeParents(dir.work, dirname(file.path), made, uid)
-    writeNewFile(join(dir.work, file.path), file.content, uid)
-  }
 }
 
 /**
@@ -87,32 +67,6 @@ async function removeEmpty(folder: string): Promise<boolean> {
     return true
   } catch {
     return false
-  }
-}
-
-function makeParents(root: string, folder: string, made: Set<string>, uid: number | undefined): void {
-  if (made.has(folder)) return
-  makeParents(root, dirname(folder), made, uid)
-  makeFolder(join(root, folder), uid)
-  made.add(folder)
-}
-
-function makeFolder(path: string, uid: number | undefined): void {
-  mkdirSync(path, 0o700)
-  if (uid !== undefined) chownSync(path, uid, uid)
-}
-
-function writeNewFile(path: string, content: string | Uint8Array, uid: number | undefined): void {
-  const fd = openSync(
-    path,
-    constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW,
-    0o600,
-  )
-  try {
-    writeFileSync(fd, content)
-    if (uid !== undefined) fchownSync(fd, uid, uid)
-  } finally {
-    closeSync(fd)
   }
 }
 

@@ -18,6 +18,11 @@ export class CompileOutput {
     this.#room[stream] -= kept.length
   }
 
+  /** More was printed than reached us. */
+  cut(): void {
+    this.#truncated = true
+  }
+
   report(): Pick<CompileReport, 'stdout' | 'stderr' | 'truncated'> {
     const text = (stream: Stream): string => Buffer.concat(this.#kept[stream]).toString('utf8')
     return { stdout: text('stdout'), stderr: text('stderr'), truncated: this.#truncated }

@@ -1,0 +1,32 @@
+import type { Frame } from '@errand/box'
+
+/** The way to one box that waits for its bundle, wherever it is. */
+export interface BoxConnection {
+  /** To be called once, before anything is sent. */
+  listen(listener: BoxListener): void
+  send(bytes: Uint8Array): void
+  /**
+   * Ends it by other means (the Engine, another channel): called when the box has not answered a kill in a second.
+   * Then `closed`, if nothing else comes.
+   */
+  kill(): void
+}
+
+export interface BoxListener {
+  frame(frame: Frame): void
+  /** Nothing more comes; the reason is thrown where the box had not come to its end. */
+  closed(reason: Error): void
+}
+
+/** The box itself could not do its work; nothing of this is the program's doing. */
+export class BoxFailed extends Error {
+  override readonly name = 'BoxFailed'
+  readonly stage: string
+  readonly errno: number
+
+  constructor(stage: string, reason: string, errno: number) {
+    super(`${stage}: ${reason}`)
+    this.stage = stage
+    this.errno = errno
+  }
+}

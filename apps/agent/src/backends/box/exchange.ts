@@ -1,0 +1,29 @@
+import { encodeBundle } from '@errand/box'
+import type { Bundle, Frame } from '@errand/box'
+import { BoxFailed } from './box-connection.ts'
+import type { BoxConnection } from './box-connection.ts'
+
+/**
+ * Hands a bundle to a box, and to `onFrame` what the box says; settles at its last word.
+ *
+ * @throws {BoxFailed} when the box could not do it, and the connection's reason when it closed before the end
+ */
+export async function exchange(
+  connection: BoxConnection,
+  bundle: Bundle,
+  onFrame: (frame: Frame) => void,
+): Promise<void> {
+  let failed: BoxFailed | undefined
+  await new Promise<void>((resolve, reject) => {
+    connection.listen({
+      frame(frame) {
+        if (frame.type === 'failed') failed = new BoxFailed(frame.stage, frame.reason, frame.errno)
+        else if (frame.type === 'done') resolve()
+        else onFrame(frame)
+      },
+      closed: reject,
+    })
+    connection.send(encodeBundle(bundle))
+  })
+  if (failed) throw failed
+}

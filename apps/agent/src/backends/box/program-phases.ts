@@ -1,0 +1,53 @@
+import type { BundlePhase } from '@errand/box'
+import { runtimes, sizeLimits } from '@errand/shared'
+import { expandCommand } from '../../runtimes/expand-command.ts'
+import type { FoundRuntime } from '../../runtimes/find-runtime.ts'
+import type { Program } from '../../runtimes/program.ts'
+import type { Run } from '../backend.ts'
+import { refuseOversized } from './refuse-oversized.ts'
+
+export interface ProgramPlace {
+  run: Run
+  found: FoundRuntime
+  program: Program
+  /** What a program finds in its environment at this place, beside what the caller gave. */
+  env: Readonly<Record<string, string>>
+  /** What starts a command in a sandbox, where there is one. */
+  wrapper?: readonly string[] | undefined
+}
+
+/** The phases of a job in a box: the compile step where the runtime has one, and the program's own. */
+export function programPhases({ run, found, program, env, wrapper }: ProgramPlace): BundlePhase[] {
+  const { assignment, submission } = run
+  const { limits } = assignment
+  const runtime = runtimes[assignment.runtime]
+  const common = {
+    env: { ...env, ...runtime.env, ...submission.env },
+    wrapper,
+    goOn: false,
+    cpuMs: limits.cpu_time_sec === undefined ? undefined : limits.cpu_time_sec * 1_000,
+  }
+  const argv = (words: readonly string[]): string[] =>
+    expandCommand(words, runtime, { ...found, program, args: submission.args })
+  const phases: BundlePhase[] = [
+    {
+      ...common,
+      kind: 'run',
+      limitMs: limits.timeout_sec * 1_000,
+      capBytes: limits.output_limit_kb * 1_024,
+      killAtCap: submission.on_output_limit === 'kill',
+      argv: argv(runtime.run),
+    },
+  ]
+  if (runtime.compile)
+    phases.unshift({
+      ...common,
+      kind: 'compile',
+      limitMs: runtime.compile.timeout_sec * 1_000,
+      capBytes: sizeLimits.compileOutput,
+      killAtCap: false,
+      argv: argv(runtime.compile.command),
+    })
+  for (const phase of phases) refuseOversized(phase.argv, phase.env)
+  return phases
+}

@@ -1,0 +1,127 @@
+import { killMessage } from '@errand/box'
+import type { Bundle, Frame, Killed, PhaseFacts } from '@errand/box'
+import type { CompileReport, Phase } from '@errand/shared'
+import type { Run, RunEnd } from '../backend.ts'
+import type { BoxConnection } from './box-connection.ts'
+import { CompileOutput } from './compile-output.ts'
+import { exchange } from './exchange.ts'
+
+export type BoxedEnd = Pick<
+  RunEnd,
+  'phase' | 'exit_code' | 'signal' | 'out_of_memory' | 'killed_for' | 'usage' | 'compile'
+>
+
+type Exited = Extract<Frame, { type: 'exited' }>
+
+/**
+ * Runs the phases of a job in a box: the same on every backend. Settles once the box has said that no process of the
+ * run is left and all output was handed over.
+ *
+ * @throws what `exchange` throws, and what `run.starting` does
+ */
+export async function runInBox(run: Run, connection: BoxConnection, bundle: Bundle): Promise<BoxedEnd> {
+  const { signal } = run
+  const printed = new CompileOutput()
+  const exits: Exited[] = []
+  const facts: PhaseFacts[] = []
+  let refused: Error | undefined
+  let impatience: NodeJS.Timeout | undefined
+  const kill = (): void => {
+    if (impatience) return
+    connection.send(killMessage)
+    impatience = setTimeout(() => connection.kill(), killPatienceMs)
+  }
+  const starting = (index: number): void => {
+    const { kind, limitMs } = bundle.phases[index]!
+    run.starting(kind as Phase, limitMs)
+  }
+  starting(0)
+  signal.addEventListener('abort', kill)
+  try {
+    await exchange(connection, bundle, (frame) => {
+      switch (frame.type) {
+        case 'started':
+          // The box goes on by itself; a reason that came between two phases ends the second at once.
+          if (frame.index > 0 && !refused)
+            try {
+              starting(frame.index)
+            } catch (error) {
+              refused = error as Error
+              kill()
+            }
+          return
+        case 'output':
+          if (compiling()) printed.write(frame.stream, frame.bytes)
+          else run.output(frame.stream, frame.bytes)
+          return
+        case 'capped':
+          if (compiling()) printed.cut()
+          else run.counted(frame.stream, frame.bytes)
+          return
+        case 'exited':
+          exits.push(frame)
+          run.exited()
+          return
+        case 'ended':
+          facts.push(frame)
+          if (frame.phase === 'run') {
+            run.counted('stdout', frame.stdoutBytes)
+            run.counted('stderr', frame.stderrBytes)
+          }
+          return
+        case 'artifacts':
+        case 'artifacts_omitted':
+        case 'failed':
+        case 'done':
+          return
+      }
+    })
+  } finally {
+    clearTimeout(impatience)
+    signal.removeEventListener('abort', kill)
+  }
+  if (refused) throw refused
+  return endOf(exits, facts, printed)
+
+  function compiling(): boolean {
+    return bundle.phases[facts.length]?.kind === 'compile'
+  }
+}
+
+/** A box answers in milliseconds; one that was stopped or starved does not. */
+const killPatienceMs = 1_000
+
+function endOf(exits: readonly Exited[], facts: readonly PhaseFacts[], printed: CompileOutput): BoxedEnd {
+  const last = exits.at(-1)
+  if (!last) throw new Error('the box ended without a phase')
+  for (const { notExecuted, phase } of exits)
+    if (notExecuted !== null) throw new Error(`the ${phase} command cannot be started: errno ${notExecuted}`)
+  const oom = facts.some(({ oomKills }) => oomKills > 0)
+  return {
+    phase: last.phase as Phase,
+    exit_code: last.exitCode,
+    signal: last.signal,
+    out_of_memory: oom,
+    killed_for: last.killed && limitOf[last.killed],
+    usage: {
+      cpu_time_sec: facts.reduce((sum, { cpuMs }) => sum + cpuMs, 0) / 1_000,
+      peak_memory_mb: Math.max(...facts.map(({ peakMemoryBytes }) => peakMemoryBytes)) / 2 ** 20,
+    },
+    compile: compileReport(exits[0]!, printed),
+  }
+}
+
+const limitOf: Record<Killed, RunEnd['killed_for']> = {
+  deadline: 'wall_time',
+  output: 'output_limit',
+  memory: 'memory',
+  cpu_time: 'cpu_time',
+  asked: null,
+  hung_up: null,
+}
+
+function compileReport(first: Exited, printed: CompileOutput): CompileReport | null {
+  if (first.phase !== 'compile') return null
+  const { exitCode: exit_code, signal, ms } = first
+  return { exit_code, signal, duration_sec: ms / 1_000, ...printed.report() }
+}
