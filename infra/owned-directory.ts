@@ -6,12 +6,12 @@ import { join } from 'node:path'
  * A new temporary directory of this process. Those of the same prefix whose process is gone, killed before it could
  * clean up, are removed by the way.
  */
-export function ownedDirectory(prefix: string): string {
-  for (const name of readdirSync(tmpdir()).filter((one) => one.startsWith(prefix))) {
-    const orphan = join(tmpdir(), name)
+export function ownedDirectory(prefix: string, parent = tmpdir()): string {
+  for (const name of readdirSync(parent).filter((one) => one.startsWith(prefix))) {
+    const orphan = join(parent, name)
     if (isOrphan(orphan)) rmSync(orphan, { recursive: true, force: true })
   }
-  const dir = mkdtempSync(join(tmpdir(), prefix))
+  const dir = mkdtempSync(join(parent, prefix))
   writeFileSync(join(dir, 'owner'), String(process.pid))
   return dir
 }

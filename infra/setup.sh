@@ -41,6 +41,12 @@ ruby bin/ruby
 php-cli bin/php
 perl bin/corelist
 lua5.4 bin/lua5.4
+docker.io sbin/dockerd
+iproute2 bin/ip
+iptables sbin/iptables
+openssh-server sbin/sshd
+openssh-client bin/ssh
+musl-tools bin/musl-gcc
 END
 }
 # User code is given no node_modules: its compiler and the types of Node's API stand where all users find them.

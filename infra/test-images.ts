@@ -1,0 +1,139 @@
+import { createHash } from 'node:crypto'
+import {
+  chmodSync,
+  cpSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs'
+import { dirname, join } from 'node:path'
+import { startDockerEngine } from './docker-engine.ts'
+import { filesOfPackages, packageVersions } from './files-of-packages.ts'
+import { ownedDirectory } from './owned-directory.ts'
+import { runTool } from './run-tool.ts'
+
+/** The images of the tests. They are made of this machine's own files: nothing is fetched. */
+export const testImages = {
+  /** The toolchains of all runtimes. */
+  runtimes: 'errand-test/runtimes:1',
+  /** A shell and Python: small, for what needs no compiler. */
+  python: 'errand-test/python:1',
+  /** One static program in the place of Python, which prints the file that it is given: no shell, no libraries. */
+  bare: 'errand-test/bare:1',
+} as const
+
+const small = ['dash', 'coreutils', 'python3']
+const debianPackages: Record<keyof typeof testImages, string[]> = {
+  runtimes: [
+    ...small,
+    'bash',
+    'g++',
+    'default-jdk-headless | openjdk-17-jdk-headless',
+    'golang-go',
+    'rustc',
+    'ruby',
+    'php-cli',
+    'perl',
+    'lua5.4',
+  ],
+  python: small,
+  bare: [],
+}
+
+/** All checkouts of a machine share it, and a fresh clone finds the images made. */
+const cache = '/var/cache/errand-tests'
+const keptUnusedMs = 7 * 24 * 3600_000
+const typescript = '/usr/local/lib/node_modules'
+
+/** The data root of an Engine that has made them, for `startDockerEngine`. Made anew when what they are made of changes. */
+export async function madeTestImages(): Promise<string> {
+  const store = join(cache, `images-${hashOfRecipe()}`)
+  if (!existsSync(store)) {
+    await make(store)
+    removeUnused()
+  }
+  utimesSync(store, new Date(), new Date())
+  return store
+}
+
+function hashOfRecipe(): string {
+  const ours = ['test-images.ts', 'files-of-packages.ts', 'bare-interpreter.c'].map((name) =>
+    join(import.meta.dirname, name),
+  )
+  const hash = createHash('sha256').update(process.version).update(packageVersions(debianPackages.runtimes))
+  for (const file of [...ours, join(typescript, 'typescript/package.json')]) hash.update(readFileSync(file))
+  return hash.digest('hex').slice(0, 16)
+}
+
+async function make(store: string): Promise<void> {
+  mkdirSync(cache, { recursive: true })
+  const dir = ownedDirectory('making-', cache)
+  const engine = await startDockerEngine({ dir })
+  try {
+    for (const name of Object.keys(testImages) as (keyof typeof testImages)[])
+      await importImage(name, join(dir, name), engine.socketPath)
+  } finally {
+    await engine.stop()
+  }
+  // Another run may have been quicker.
+  if (!existsSync(store)) renameSync(join(dir, 'data'), store)
+  rmSync(dir, { recursive: true })
+}
+
+async function importImage(name: keyof typeof testImages, dir: string, socketPath: string): Promise<void> {
+  const own = join(dir, 'own')
+  await addOwnFiles(name, own)
+  const packages = debianPackages[name]
+  const shared = withFolders(packages.length > 0 ? filesOfPackages(packages) : [])
+  const added = readdirSync(own, { recursive: true, encoding: 'utf8' }).filter((path) => !shared.has(path))
+  writeFileSync(join(dir, 'shared'), [...shared].toSorted().join('\n'))
+  writeFileSync(join(dir, 'added'), added.toSorted().join('\n'))
+  const script = `set -o pipefail
+    tar --create --no-recursion --directory=/ --files-from="$1/shared" --directory="$1/own" --files-from="$1/added" |
+      docker --host "unix://$2" import - "$3"`
+  await runTool('bash', ['-c', script, 'bash', dir, socketPath, testImages[name]])
+}
+
+/** What is in no package, or is to differ from this machine's. */
+async function addOwnFiles(name: keyof typeof testImages, root: string): Promise<void> {
+  mkdirSync(join(root, 'usr/local/bin'), { recursive: true })
+  mkdirSync(join(root, 'usr/bin'))
+  mkdirSync(join(root, 'tmp'))
+  chmodSync(join(root, 'tmp'), 0o1777)
+  if (name === 'bare')
+    await runTool('gcc', [
+      '-static',
+      '-O',
+      '-o',
+      join(root, 'usr/bin/python3'),
+      join(import.meta.dirname, 'bare-interpreter.c'),
+    ])
+  if (name !== 'runtimes') return
+  cpSync(process.execPath, join(root, 'usr/local/bin/node'))
+  for (const part of ['typescript', '@types/node'])
+    cpSync(join(typescript, part), join(root, typescript, part), { recursive: true, verbatimSymlinks: true })
+  symlinkSync('../lib/node_modules/typescript/bin/tsc', join(root, 'usr/local/bin/tsc'))
+}
+
+/** Relative to the root. Docker makes a folder that is not named itself so that only root may enter. */
+function withFolders(files: readonly string[]): Set<string> {
+  const all = new Set<string>()
+  for (const file of files)
+    for (let path = file; path !== '/' && !all.has(path.slice(1)); path = dirname(path))
+      all.add(path.slice(1))
+  return all
+}
+
+function removeUnused(): void {
+  for (const name of readdirSync(cache).filter((one) => one.startsWith('images-'))) {
+    const store = join(cache, name)
+    if (Date.now() - statSync(store).mtimeMs > keptUnusedMs) rmSync(store, { recursive: true })
+  }
+}
