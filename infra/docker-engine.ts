@@ -1,11 +1,8 @@
-import { spawn } from 'node:child_process'
-import { once } from 'node:events'
-import { existsSync, mkdirSync, readFileSync } from 'node:fs'
+import { mkdirSync, readFileSync } from 'node:fs'
 import { request } from 'node:http'
 import { join } from 'node:path'
-import { createInterface } from 'node:readline'
-import { text } from 'node:stream/consumers'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { enterNamespaces } from './namespaced.ts'
 import { ownedDirectory } from './owned-directory.ts'
 
 /**
@@ -35,59 +32,40 @@ export interface DockerEngineOptions {
 
 /** @throws where it cannot run here (the message says what is missing) or does not start */
 export async function startDockerEngine({ images, dir }: DockerEngineOptions = {}): Promise<DockerEngine> {
-  checkMachine()
   const home = dir ?? ownedDirectory('errand-docker-')
   mkdirSync(home, { recursive: true })
   const socketPath = join(home, 'docker.sock')
-  const shell = spawn(
-    'bash',
-    [join(import.meta.dirname, 'dockerd.sh'), home, dir ? 'keep' : 'remove', images ?? ''],
-    {
-      // A session of its own: Ctrl-C must not reach it, it learns of our end by its stdin.
-      detached: true,
-      stdio: 'pipe',
-    },
-  )
-  shell.stdin.on('error', () => {})
-  const complaints = text(shell.stderr)
-  const ended = once(shell, 'exit')
-  const answers = createInterface(shell.stdout)[Symbol.asyncIterator]()
-
-  const order = async (word: string): Promise<string> => {
-    shell.stdin.write(`${word}\n`)
-    const answer = await answers.next()
-    if (answer.done) throw new Error(`the Docker Engine has ended: ${await complaints}`)
-    return answer.value
-  }
-  const act = (word: string) => async (): Promise<void> => void (await order(word))
+  const inside = enterNamespaces({
+    script: 'dockerd.sh',
+    program: 'dockerd',
+    package: 'docker.io',
+    dir: home,
+    keep: dir !== undefined,
+    argument: images,
+  })
   const start = async (): Promise<void> => {
-    await order('start')
+    await inside.order('start')
     const deadline = Date.now() + 60_000
     while (!(await answersAt(socketPath))) {
-      if ((await order('look')) === 'down' || Date.now() > deadline)
+      if (!(await inside.order('look')) || Date.now() > deadline)
         throw new Error(`dockerd did not start:\n${endOf(join(home, 'log'))}`)
       await sleep(10)
     }
   }
-  const stop = async (): Promise<void> => {
-    shell.stdin.end()
-    await ended
-  }
   try {
     await start()
   } catch (error) {
-    await stop()
+    await inside.end()
     throw error
   }
-  return { socketPath, kill: act('kill'), start, pause: act('pause'), resume: act('resume'), stop }
-}
-
-function checkMachine(): void {
-  if (process.getuid?.() !== 0) throw new Error('a Docker Engine of the tests runs as root only')
-  if (!existsSync('/usr/sbin/dockerd'))
-    throw new Error(
-      'no Docker Engine on this machine: run sh infra/setup.sh test, or apt-get install docker.io',
-    )
+  return {
+    socketPath,
+    start,
+    kill: async () => void (await inside.order('kill')),
+    pause: async () => void (await inside.order('pause')),
+    resume: async () => void (await inside.order('resume')),
+    stop: () => inside.end(),
+  }
 }
 
 /** Its socket is there long before it can answer. */
