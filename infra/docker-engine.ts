@@ -2,7 +2,7 @@ import { mkdirSync, readFileSync } from 'node:fs'
 import { request } from 'node:http'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { enterNamespaces } from './namespaced.ts'
+import { checkMachine, enterNamespaces } from './namespaced.ts'
 import { ownedDirectory } from './owned-directory.ts'
 
 /**
@@ -32,13 +32,13 @@ export interface DockerEngineOptions {
 
 /** @throws where it cannot run here (the message says what is missing) or does not start */
 export async function startDockerEngine({ images, dir }: DockerEngineOptions = {}): Promise<DockerEngine> {
+  checkMachine('dockerd', 'docker.io')
   const home = dir ?? ownedDirectory('errand-docker-')
   mkdirSync(home, { recursive: true })
   const socketPath = join(home, 'docker.sock')
   const inside = enterNamespaces({
     script: 'dockerd.sh',
     program: 'dockerd',
-    package: 'docker.io',
     dir: home,
     keep: dir !== undefined,
     argument: images,
