@@ -20,7 +20,7 @@ import { ownedDirectory } from './owned-directory.ts'
 import { runTool } from './run-tool.ts'
 
 /** The images of the tests. They are made of this machine's own files: nothing is fetched. */
-export const testImages = {
+export const dockerImages = {
   /** The toolchains of all runtimes. */
   runtimes: 'errand-test/runtimes:1',
   /** A shell and Python: small, for what needs no compiler. */
@@ -30,7 +30,7 @@ export const testImages = {
 } as const
 
 const small = ['dash', 'coreutils', 'python3']
-const debianPackages: Record<keyof typeof testImages, string[]> = {
+const debianPackages: Record<keyof typeof dockerImages, string[]> = {
   runtimes: [
     ...small,
     'bash',
@@ -53,7 +53,7 @@ const keptUnusedMs = 7 * 24 * 3600_000
 const typescript = '/usr/local/lib/node_modules'
 
 /** The data root of an Engine that has made them, for `startDockerEngine`. Made anew when what they are made of changes. */
-export async function madeTestImages(): Promise<string> {
+export async function dockerImageStore(): Promise<string> {
   const store = join(cache, `images-${hashOfRecipe()}`)
   if (!existsSync(store)) {
     await make(store)
@@ -64,7 +64,7 @@ export async function madeTestImages(): Promise<string> {
 }
 
 function hashOfRecipe(): string {
-  const ours = ['test-images.ts', 'files-of-packages.ts', 'bare-interpreter.c'].map((name) =>
+  const ours = ['docker-images.ts', 'files-of-packages.ts', 'bare-interpreter.c'].map((name) =>
     join(import.meta.dirname, name),
   )
   const hash = createHash('sha256').update(process.version).update(packageVersions(debianPackages.runtimes))
@@ -77,7 +77,7 @@ async function make(store: string): Promise<void> {
   const dir = ownedDirectory('making-', cache)
   const engine = await startDockerEngine({ dir })
   try {
-    for (const name of Object.keys(testImages) as (keyof typeof testImages)[])
+    for (const name of Object.keys(dockerImages) as (keyof typeof dockerImages)[])
       await importImage(name, join(dir, name), engine.socketPath)
   } finally {
     await engine.stop()
@@ -87,7 +87,7 @@ async function make(store: string): Promise<void> {
   rmSync(dir, { recursive: true })
 }
 
-async function importImage(name: keyof typeof testImages, dir: string, socketPath: string): Promise<void> {
+async function importImage(name: keyof typeof dockerImages, dir: string, socketPath: string): Promise<void> {
   const own = join(dir, 'own')
   await addOwnFiles(name, own)
   const packages = debianPackages[name]
@@ -98,11 +98,11 @@ async function importImage(name: keyof typeof testImages, dir: string, socketPat
   const script = `set -o pipefail
     tar --create --no-recursion --directory=/ --files-from="$1/shared" --directory="$1/own" --files-from="$1/added" |
       docker --host "unix://$2" import - "$3"`
-  await runTool('bash', ['-c', script, 'bash', dir, socketPath, testImages[name]])
+  await runTool('bash', ['-c', script, 'bash', dir, socketPath, dockerImages[name]])
 }
 
 /** What is in no package, or is to differ from this machine's. */
-async function addOwnFiles(name: keyof typeof testImages, root: string): Promise<void> {
+async function addOwnFiles(name: keyof typeof dockerImages, root: string): Promise<void> {
   mkdirSync(join(root, 'usr/local/bin'), { recursive: true })
   mkdirSync(join(root, 'usr/bin'))
   mkdirSync(join(root, 'tmp'))
