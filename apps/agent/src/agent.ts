@@ -1,6 +1,7 @@
 import { arch, platform, release } from 'node:os'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { AgentPolicy, AgentReport, ExecutorType, Slots, TimeConstants } from '@errand/shared'
+import { answer } from './answer.ts'
 import type { Backend } from './backends/backend.ts'
 import { Connection } from './connection/connection.ts'
 import { Lease } from './connection/lease.ts'
@@ -163,6 +164,7 @@ export class Agent {
       },
       grant: () => this.#runner.grant(),
       received: (message) => this.#received(message),
+      answer: (question) => answer(question, this.#parts),
       notUnderstood: (claim, slots) => this.#runner.handBackUnread(claim, slots),
       closed: () => this.#delivery.detach(),
     }

@@ -1,7 +1,13 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { agentPolicy, executorSchemas, problemDetails } from '@errand/shared'
-import type { AgentPolicy, Assignment, LocalhostExecutor } from '@errand/shared'
+import type {
+  AgentPolicy,
+  AssignedExecutor,
+  DockerExecutor,
+  LocalhostExecutor,
+  SshExecutor,
+} from '@errand/shared'
 import { YAMLParseError, parse } from 'yaml'
 
 /**
@@ -21,7 +27,10 @@ export function readPolicy(agentDir: string): AgentPolicy {
  * Why this agent's operator does not allow the job, in words for the caller; undefined when it is allowed. Whatever
  * the control plane says: it may be in other hands.
  */
-export function refusal(policy: AgentPolicy, assignment: Assignment): string | undefined {
+export function refusal(
+  policy: AgentPolicy,
+  assignment: Pick<AssignedExecutor, 'executor' | 'limits'>,
+): string | undefined {
   const { executor_type: type, settings } = assignment.executor
   if (!policy.backends.includes(type)) return `this agent's policy allows no ${type} executors`
   const { executor_type: _, ...given } = settings
@@ -38,15 +47,33 @@ export function refusal(policy: AgentPolicy, assignment: Assignment): string | u
   const path = parsed.data.code_executor_path
   if (path !== undefined && policy.code_executor_paths && !policy.code_executor_paths.includes(path))
     return `this agent's policy does not list the code_executor_path ${path}`
-  if (type === 'localhost')
-    return localhostRefusal(policy, parsed.data as LocalhostExecutor, assignment.executor.source)
+  if (type === 'docker') return dockerRefusal(policy, parsed.data as DockerExecutor)
+  if (type === 'ssh') return sshRefusal(policy, parsed.data as SshExecutor)
+  return localhostRefusal(policy, parsed.data as LocalhostExecutor, assignment.executor.source)
+}
+
+function dockerRefusal({ images }: AgentPolicy, { image }: DockerExecutor): string | undefined {
+  if (images !== undefined && !images.includes(image))
+    return `this agent's policy does not list the image ${image}`
+  return undefined
+}
+
+function sshRefusal(
+  policy: AgentPolicy,
+  { host_key, host_key_sha256, private_key }: SshExecutor,
+): string | undefined {
+  if (host_key === undefined && host_key_sha256 === undefined)
+    return 'the executor has no host key yet, and no target is trusted on first use'
+  const isPath = private_key !== undefined && /^(~\/|\/)/.test(private_key)
+  if (isPath && !policy.private_key_paths.includes(private_key))
+    return `this agent's policy does not list the private_key ${private_key}`
   return undefined
 }
 
 function localhostRefusal(
   policy: AgentPolicy,
   executor: LocalhostExecutor,
-  source: Assignment['executor']['source'],
+  source: AssignedExecutor['executor']['source'],
 ): string | undefined {
   if (executor.sandbox === 'none' && policy.shares_api_user)
     return 'sandbox: none is refused: this agent runs as the user of the API, whose files the code could read'

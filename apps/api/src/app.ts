@@ -8,6 +8,7 @@ import type { AppEnv } from './http/app-env.ts'
 import { logRequest } from './http/log-request.ts'
 import { plainHeaders } from './http/plain-headers.ts'
 import type { Dispatch } from './dispatch/dispatch.ts'
+import type { Questions } from './dispatch/questions.ts'
 import type { Live } from './live/live.ts'
 import { createReadRow } from './live/read-row.ts'
 import type { Log } from './log.ts'
@@ -41,6 +42,7 @@ export interface Parts {
   secrets: Secrets
   live: Live
   dispatch: Pick<Dispatch, 'kick' | 'cancel' | 'setLabels' | 'revoke'>
+  questions: Pick<Questions, 'check' | 'hostKey'>
   time: TimeConstants
   log: Log
   version: string

@@ -9,6 +9,7 @@ import { scaleTime } from '@errand/shared'
 import { createApp } from './app.ts'
 import { createAssignmentOf } from './dispatch/assignment-of.ts'
 import { createDispatch } from './dispatch/dispatch.ts'
+import { createQuestions } from './dispatch/questions.ts'
 import { createIngest } from './ingest/ingest.ts'
 import { createLive } from './live/live.ts'
 import { publishChange } from './live/publish-change.ts'
@@ -67,6 +68,7 @@ async function main(): Promise<void> {
   const finish = createFinish(db, time)
   const assignmentOf = createAssignmentOf(db, secrets)
   const dispatch = createDispatch({ db, finish, assignmentOf, log: logging.job })
+  const questions = createQuestions({ linkOf: dispatch.linkOf, time })
   const ingest = createIngest({ db, finish, live, dispatch, log: logging.job })
   const closing = new AbortController()
   let databaseAnswers = true
@@ -74,6 +76,7 @@ async function main(): Promise<void> {
     db,
     live,
     dispatch,
+    questions,
     secrets,
     time,
     log,
@@ -96,7 +99,8 @@ async function main(): Promise<void> {
     tls: settings.tls,
     time,
     fetch: app.fetch,
-    openSession: (socket) => openSession({ db, dispatch, ingest, live, log, time, serverId }, socket),
+    openSession: (socket) =>
+      openSession({ db, dispatch, questions, ingest, live, log, time, serverId }, socket),
   })
   log.info({ host: settings.host, port: server.port, version: manifest.version }, 'listening')
   process.send?.({ listening: server.port })

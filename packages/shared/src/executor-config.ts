@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { hostKeyLine, hostKeySha256 } from './host-key.ts'
 import { sizeLimits } from './size-limits.ts'
 import { labels, name, oneLine, plainText, seconds } from './text.ts'
 import { runtimeName } from './runtimes.ts'
@@ -47,11 +48,10 @@ export const dockerExecutor = z
   })
   .superRefine(timeoutsAgree)
 
-const hostKeyLine = plainText(16_384).regex(
-  /^(ssh-|ecdsa-|sk-)[a-z0-9@.-]+ [A-Za-z0-9+/]+=*( .*)?$/,
-  'must be an OpenSSH public key line',
-)
-
+/**
+ * While it is disabled, host key and credentials may be missing: so it can be made before its target's key is known,
+ * which `POST /executors/{name}/host-key` then shows and stores.
+ */
 export const sshExecutor = z
   .strictObject({
     ...common,
@@ -64,10 +64,7 @@ export const sshExecutor = z
     passphrase: plainText(8_192).optional(),
     /** One OpenSSH public key line, or two while a target's key is being changed. */
     host_key: z.union([hostKeyLine, z.array(hostKeyLine).min(1).max(2)]).optional(),
-    host_key_sha256: z
-      .string()
-      .regex(/^SHA256:[A-Za-z0-9+/]{43}$/, 'must be SHA256: and 43 base64 characters')
-      .optional(),
+    host_key_sha256: hostKeySha256.optional(),
     mem_limit_mb: z.int().min(4).max(1_048_576).optional(),
     cpus_limit_cores: z.number().min(0.01).max(1_024).optional(),
     pids_limit: z.int().min(1).max(4_194_304).optional(),
@@ -77,12 +74,15 @@ export const sshExecutor = z
   .superRefine((given, context) => {
     const issue = (path: string, message: string) =>
       context.addIssue({ code: 'custom', path: [path], message })
-    if (given.host_key === undefined && given.host_key_sha256 === undefined)
-      issue('host_key', 'is required (or host_key_sha256): the target is never trusted on first use')
+    if (given.enabled && given.host_key === undefined && given.host_key_sha256 === undefined)
+      issue(
+        'host_key',
+        'is required (or host_key_sha256) unless enabled is false: the target is never trusted on first use',
+      )
     if (given.host_key !== undefined && given.host_key_sha256 !== undefined)
       issue('host_key_sha256', 'must not be given together with host_key')
-    if (given.password === undefined && given.private_key === undefined)
-      issue('private_key', 'is required (or password)')
+    if (given.enabled && given.password === undefined && given.private_key === undefined)
+      issue('private_key', 'is required (or password) unless enabled is false')
     if (given.passphrase !== undefined && given.private_key === undefined)
       issue('passphrase', 'needs private_key')
   })

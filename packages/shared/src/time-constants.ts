@@ -36,6 +36,8 @@ export const timeConstants = {
   drainMs: 500,
   /** How long a connected agent has to answer a cancel before the API asks again. */
   cancelAgainMs: 2_000,
+  /** An agent answers a check of an executor within this; the API waits a handshake longer. */
+  checkMs: 20_000,
 }
 
 export type TimeConstants = typeof timeConstants

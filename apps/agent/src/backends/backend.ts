@@ -1,8 +1,10 @@
 import type {
   AgentPolicy,
   AgentReport,
+  AssignedExecutor,
   Assignment,
   BackendReport,
+  CheckReport,
   ExecutorType,
   Phase,
   RunResult,
@@ -42,8 +44,26 @@ export interface Backend {
    * our own failure (`infra_error`).
    */
   run(run: Run): Promise<RunEnd>
+  /**
+   * Whether code would run on this executor now (`POST /executors/{name}/check`): connects, looks for interpreter,
+   * image, the limits it can keep and free disk, and says in words what works and what to do about the rest. Runs no
+   * user code, takes no slot, leaves nothing behind. The policy was checked before. It returns what it found so far when
+   * `signal` is aborted; what it throws is reported as our own failure.
+   */
+  check(asked: Check): Promise<CheckReport>
+  /**
+   * ssh: the public key lines of every host key that the target presents now, without authenticating.
+   *
+   * @throws in words for people, when it can't be reached
+   */
+  hostKeys?(target: { host: string; port: number; signal: AbortSignal }): Promise<string[]>
   /** After the last run. */
   close(): Promise<void>
+}
+
+/** What is asked of `check`: as much of an assignment as there is without a job. */
+export interface Check extends AssignedExecutor {
+  readonly signal: AbortSignal
 }
 
 /** Why we end a run; the first reason stands. It is the `reason` of `run.signal`. */

@@ -7,8 +7,14 @@ import { Socket } from './socket.ts'
 
 type Reconciled = Extract<ApiMessage, { type: 'reconciled' }>['jobs']
 
+/** What the API wants to know. */
+export type Question = Extract<ApiMessage, { type: 'check' | 'host_key' }>
+
 /** What the API says of jobs. */
-export type JobMessage = Exclude<ApiMessage, { type: 'challenge' | 'welcome' | 'reconciled' | 'renewed' }>
+export type JobMessage = Exclude<
+  ApiMessage,
+  { type: 'challenge' | 'welcome' | 'reconciled' | 'renewed' } | Question
+>
 
 /** What messages mean for the rest of the agent. */
 export interface SessionEvents {
@@ -18,6 +24,8 @@ export interface SessionEvents {
   /** What is new to grant, counted as granted. */
   grant(): Slots | undefined
   received(message: JobMessage): void
+  /** Never rejects. */
+  answer(question: Question): Promise<AgentMessage>
   /** An assignment that only a newer agent would understand. */
   notUnderstood(claim: Claim, slots: SlotClass): void
   /** Called once, whatever came before. */
@@ -111,6 +119,9 @@ export class Session {
       case 'finished':
       case 'returned':
         return this.#parts.events.received(message)
+      case 'check':
+      case 'host_key':
+        return void this.#answer(message)
     }
   }
 
@@ -174,6 +185,13 @@ export class Session {
     this.#renewSentAt.delete(sequence)
     this.#parts.lease.acknowledged(sentAt)
     this.#parts.clock.measure(sentAt, server_time_ms)
+  }
+
+  /** To the session that asked: another one's API knows nothing of the question. */
+  async #answer(question: Question): Promise<void> {
+    if (this.#state === 'challenge' || this.#state === 'welcome') return this.#protocolError()
+    const answer = await this.#parts.events.answer(question)
+    this.send(answer)
   }
 
   /** Newer APIs may say more. */

@@ -159,6 +159,8 @@ export class ScriptedApi {
       case 'renew':
         return this.say({ type: 'renewed', sequence: message.sequence, server_time_ms: Date.now() }, ws)
       case 'started':
+      case 'checked':
+      case 'host_key_seen':
         return
       case 'output':
         return this.say(this.store(message, payload), ws)

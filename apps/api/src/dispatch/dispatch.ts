@@ -43,6 +43,7 @@ export function createDispatch({ db, log, finish, assignmentOf }: DispatchParts)
     cancel,
     assign,
     setLabels,
+    linkOf,
     revoke,
     closeAll,
     poll,
@@ -170,6 +171,11 @@ export function createDispatch({ db, log, finish, assignmentOf }: DispatchParts)
     if (agent === undefined) return
     agent.labels = labels
     pump(agent)
+  }
+
+  /** Undefined when it is not connected here. */
+  function linkOf(agentId: string): AgentLink | undefined {
+    return connected.get(agentId)?.link
   }
 
   function revoke(agentId: string): void {

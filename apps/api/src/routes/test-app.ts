@@ -16,6 +16,7 @@ import { type Parts, createApp } from '../app.ts'
 import type { AgentLink } from '../dispatch/agent-link.ts'
 import { createAssignmentOf } from '../dispatch/assignment-of.ts'
 import { createDispatch } from '../dispatch/dispatch.ts'
+import { createQuestions } from '../dispatch/questions.ts'
 import { createIngest } from '../ingest/ingest.ts'
 import { createLive } from '../live/live.ts'
 import { migrate } from '../node/migrate.ts'
@@ -56,6 +57,7 @@ export async function openTestApp(database: 'pglite' | 'postgres' = 'postgres') 
   const live = createLive()
   const finish = createFinish(db, time)
   const dispatch = createDispatch({ db, finish, log, assignmentOf: createAssignmentOf(db, secrets) })
+  const questions = createQuestions({ linkOf: dispatch.linkOf, time })
   const ingest = createIngest({ db, finish, live, dispatch, log })
   const closing = new AbortController()
   const parts: Parts = {
@@ -66,6 +68,7 @@ export async function openTestApp(database: 'pglite' | 'postgres' = 'postgres') 
     secrets,
     live,
     dispatch,
+    questions,
     time,
     log,
     version: '0.0.0-test',

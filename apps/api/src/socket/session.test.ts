@@ -2,6 +2,7 @@ import { closeCode, scaleTime, type Held } from '@errand/shared'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { createAssignmentOf } from '../dispatch/assignment-of.ts'
 import { createDispatch } from '../dispatch/dispatch.ts'
+import { createQuestions } from '../dispatch/questions.ts'
 import { createIngest } from '../ingest/ingest.ts'
 import { createLive } from '../live/live.ts'
 import { createSecrets } from '../secrets/secrets.ts'
@@ -37,7 +38,8 @@ describe.each(testingDatabases)('a session on $name', ({ open }) => {
     const assignmentOf = createAssignmentOf(db, secrets)
     const dispatch = createDispatch({ db, finish, assignmentOf, log: silent })
     const ingest = createIngest({ db, finish, live, dispatch, log: silent })
-    const parts = { db, dispatch, ingest, live, log: silent, time, serverId: await serverId(db) }
+    const questions = createQuestions({ linkOf: dispatch.linkOf, time })
+    const parts = { db, dispatch, questions, ingest, live, log: silent, time, serverId: await serverId(db) }
     const { publicKey, privateKey } = (await crypto.subtle.generateKey('Ed25519', true, [
       'sign',
       'verify',

@@ -11,6 +11,7 @@ import {
 } from '@errand/shared'
 import type { AgentLink } from '../dispatch/agent-link.ts'
 import type { Dispatch } from '../dispatch/dispatch.ts'
+import type { Questions } from '../dispatch/questions.ts'
 import type { Ingest } from '../ingest/ingest.ts'
 import type { Live } from '../live/live.ts'
 import { publishChange } from '../live/publish-change.ts'
@@ -26,6 +27,7 @@ import { provesAgent } from './prove-agent.ts'
 export interface SessionParts {
   db: Database
   dispatch: Dispatch
+  questions: Questions
   ingest: Ingest
   live: Live
   log: Log
@@ -40,7 +42,7 @@ type Message<Type extends AgentMessage['type']> = Extract<AgentMessage, { type: 
  * settles what it holds, and only then do credits count. Anything out of that order ends the socket.
  */
 export function openSession(parts: SessionParts, socket: AgentSocket): SocketEvents {
-  const { db, dispatch, ingest, live, log, time } = parts
+  const { db, dispatch, questions, ingest, live, log, time } = parts
   const nonce = crypto.getRandomValues(new Uint8Array(32)).toBase64()
   let stage: 'hello' | 'inventory' | 'live' | 'closed' = 'hello'
   let certain = false
@@ -81,6 +83,9 @@ export function openSession(parts: SessionParts, socket: AgentSocket): SocketEve
     const given = parsed.data
     if (stage === 'hello' && given.type === 'hello') return hello(given)
     if (stage === 'inventory' && given.type === 'inventory') return inventory(given)
+    // May have been asked as soon as it had its epoch.
+    if (given.type === 'checked' || given.type === 'host_key_seen')
+      return link && questions.answered(link, given)
     if (stage !== 'live' || link === undefined)
       return close(closeCode.protocolError, `${given.type} out of order`)
     switch (given.type) {
@@ -200,6 +205,7 @@ export function openSession(parts: SessionParts, socket: AgentSocket): SocketEve
     clearTimeout(late)
     if (link === undefined) return
     dispatch.leave(link)
+    questions.left(link)
     log.info({ agent_id: link.agentId, epoch: link.epoch }, 'agent disconnected')
   }
 }

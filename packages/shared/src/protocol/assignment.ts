@@ -34,3 +34,12 @@ export const assignment = z.object({
   input: z.object({ token: z.string(), bytes: z.int(), sha256: z.string() }).optional(),
 })
 export type Assignment = z.infer<typeof assignment>
+
+/** The part of it that says where and how code would run, for a check of that. */
+export const assignedExecutor = assignment.pick({
+  executor: true,
+  runtime: true,
+  limits: true,
+  required_limits: true,
+})
+export type AssignedExecutor = z.infer<typeof assignedExecutor>

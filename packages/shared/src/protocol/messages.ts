@@ -1,6 +1,7 @@
 import { z } from 'zod'
 import { agentReport } from '../agent.ts'
-import { assignment } from './assignment.ts'
+import { checkReport } from '../executor-check.ts'
+import { assignedExecutor, assignment } from './assignment.ts'
 import { runResult } from './result.ts'
 
 /** Spoken by both sides; fields are added, never changed. The WebSocket subprotocol is `errand.agent.v1`. */
@@ -58,6 +59,15 @@ export const agentMessage = z.discriminatedUnion('type', [
   z.object({ type: z.literal('finish'), id, fence, inline: offsets, result: runResult }),
   /** Handed back unstarted, with the reason in words. */
   z.object({ type: z.literal('return'), id, fence, reason: z.string().max(1_000) }),
+  /** The answer to `check`. */
+  z.object({ type: z.literal('checked'), request_id: id, report: checkReport }),
+  /** The answer to `host_key`: the public key lines that the target presents, or why it could not be asked. */
+  z.object({
+    type: z.literal('host_key_seen'),
+    request_id: id,
+    keys: z.array(z.string().max(16_384)).max(16),
+    error: z.string().max(1_000).nullable(),
+  }),
 ])
 export type AgentMessage = z.infer<typeof agentMessage>
 
@@ -97,6 +107,12 @@ export const apiMessage = z.discriminatedUnion('type', [
     offsets: offsets.optional(),
   }),
   z.object({ type: z.literal('returned'), id, fence, verdict: z.enum(['stored', 'stale']) }),
+  /**
+   * Questions: would code run on this executor now; which host keys does this target present. Answered once, within
+   * `checkMs`, in any order; one whose answer is lost is asked anew by whoever still wants to know.
+   */
+  z.object({ type: z.literal('check'), request_id: id, ...assignedExecutor.shape }),
+  z.object({ type: z.literal('host_key'), request_id: id, host: z.string(), port: z.int() }),
 ])
 export type ApiMessage = z.infer<typeof apiMessage>
 

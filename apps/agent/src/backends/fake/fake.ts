@@ -33,6 +33,11 @@ export function createFake(): Backend {
     runtimes: () => Promise.resolve({ python: '3.0.0' }),
     recover: () => Promise.resolve(),
     run: runScript,
+    check: () =>
+      Promise.resolve({
+        runtime_id: 'python3.0.0',
+        findings: [{ what: 'interpreter', ok: true, detail: 'python3.0.0, which runs nothing' }],
+      }),
     close: () => Promise.resolve(),
   }
 }

@@ -1,19 +1,20 @@
 import { existsSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { runtimeName, runtimes } from '@errand/shared'
-import type { AgentReport, BackendReport, Isolation, LocalhostExecutor } from '@errand/shared'
+import type { AgentReport, BackendReport, CheckReport, Isolation, LocalhostExecutor } from '@errand/shared'
 import { describeSearch } from '../../runtimes/find-runtime.ts'
 import type { FoundRuntime } from '../../runtimes/find-runtime.ts'
 import { programOf } from '../../runtimes/program.ts'
 import { rememberRuntimes } from '../../runtimes/remember-runtimes.ts'
 import type { RuntimeLookup } from '../../runtimes/remember-runtimes.ts'
 import { Rejected } from '../backend.ts'
-import type { Backend, BackendParts, Run, RunEnd } from '../backend.ts'
+import type { Backend, BackendParts, Check, Run, RunEnd } from '../backend.ts'
 import { environmentAt } from '../box/environment.ts'
 import { startLocalBox } from '../box/local-box.ts'
 import type { LocalBox } from '../box/local-box.ts'
 import { programPhases } from '../box/program-phases.ts'
 import { runInBox } from '../box/run-in-box.ts'
+import { checkHost } from './check-host.ts'
 import { makePlaces, placesOf, removeLeftovers, workDirName } from './places.ts'
 import type { Places } from './places.ts'
 import { probeSandbox } from './probe-sandbox.ts'
@@ -126,6 +127,16 @@ class Localhost implements Backend {
       await remove()
       throw error
     }
+  }
+
+  async check(asked: Check): Promise<CheckReport> {
+    const { sandbox, work_dir } = asked.executor.settings as LocalhostExecutor
+    const inSandbox = sandbox !== 'none'
+    return checkHost(asked, {
+      lookup: this.#runtimes[inSandbox ? 'sandboxed' : 'plain'],
+      fault: inSandbox ? await this.#sandboxFault() : undefined,
+      workRoot: work_dir ?? this.#places.work,
+    })
   }
 
   async close(): Promise<void> {

@@ -6,7 +6,7 @@ import { Rejected } from '../backend.ts'
 const unkept = new Set(['mem_limit_mb', 'cpus_limit_cores', 'pids_limit', 'disk_limit_mb', 'cpu_time_sec'])
 
 /** @throws {Rejected} naming the limits that were set and that this host can't keep */
-export function refuseUnkeptLimits({ required_limits }: Assignment): void {
+export function refuseUnkeptLimits({ required_limits }: Pick<Assignment, 'required_limits'>): void {
   const asked = required_limits.filter((name) => unkept.has(name))
   if (asked.length > 0)
     throw new Rejected(
