@@ -41,7 +41,7 @@ export interface Parts {
   queueFor: QueueFor
   secrets: Secrets
   live: Live
-  dispatch: Pick<Dispatch, 'kick' | 'cancel' | 'setLabels' | 'revoke'>
+  dispatch: Pick<Dispatch, 'kick' | 'poll' | 'cancel' | 'setLabels' | 'revoke'>
   questions: Pick<Questions, 'check' | 'hostKey'>
   time: TimeConstants
   log: Log

@@ -112,7 +112,10 @@ async function main(): Promise<void> {
   /** Keeps leases honest, and ends what has expired (architecture.md, "Lease"). */
   async function beatOnce(): Promise<void> {
     try {
-      for (const execution of await beat(db, time)) publishChange(live, execution)
+      for (const execution of await beat(db, time)) {
+        publishChange(live, execution)
+        dispatch.freed(execution.queue_id)
+      }
       databaseAnswers = true
     } catch (error) {
       databaseAnswers = false

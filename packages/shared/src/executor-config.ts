@@ -21,6 +21,7 @@ const common = {
   output_limit_kb: z.int().min(1).max(sizeLimits.outputLimitKb).default(1_024),
   /** Only agents that carry all of these may run it. */
   agent_labels: labels.default({}),
+  /** At most this many of its executions are assigned or running at once, whichever agents they are on. */
   max_concurrency: z.int().min(1).max(100_000).optional(),
   allow_dependencies: z.boolean().default(false),
   description: oneLine(1_000).optional(),
@@ -77,12 +78,12 @@ export const sshExecutor = z
     if (given.enabled && given.host_key === undefined && given.host_key_sha256 === undefined)
       issue(
         'host_key',
-        'is required (or host_key_sha256) unless enabled is false: the target is never trusted on first use',
+        'is required (or host_key_sha256), unless it is disabled: the target is never trusted on first use',
       )
     if (given.host_key !== undefined && given.host_key_sha256 !== undefined)
       issue('host_key_sha256', 'must not be given together with host_key')
     if (given.enabled && given.password === undefined && given.private_key === undefined)
-      issue('private_key', 'is required (or password) unless enabled is false')
+      issue('private_key', 'is required (or password), unless it is disabled')
     if (given.passphrase !== undefined && given.private_key === undefined)
       issue('passphrase', 'needs private_key')
   })
@@ -123,8 +124,13 @@ export const secretFields: Record<ExecutorType, readonly string[]> = {
   localhost: [],
 }
 
-/** Fields that are in the contract but whose feature is still to come: refused, never ignored. */
-export const executorFieldsToCome = ['max_concurrency'] as const
+/** What is in the contract but still to come, with the one value it may have until then. */
+const untilThen: Readonly<Record<string, unknown>> = { warm: 0, engine: 'docker' }
+
+/** The fields of these settings that ask for what is still to come: to be refused, never ignored. */
+export function fieldsToCome(settings: Readonly<Record<string, unknown>>): string[] {
+  return Object.keys(untilThen).filter((field) => (settings[field] ?? untilThen[field]) !== untilThen[field])
+}
 
 /** The longest `timeout_sec` a caller may ask of this executor. */
 export function maxTimeoutSec(given: { timeout_sec: number; max_timeout_sec?: number | undefined }): number {

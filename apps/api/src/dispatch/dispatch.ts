@@ -1,6 +1,7 @@
 import { closeCode, slotClass, type SlotClass, type Slots } from '@errand/shared'
 import type { Log } from '../log.ts'
 import { claim, type Claim } from '../store/claim.ts'
+import { claimWithinLimits } from '../store/claim-within-limits.ts'
 import { Unavailable, type Database } from '../store/database.ts'
 import type { Finish } from '../store/finish.ts'
 import { listQueues, type Queue } from '../store/queues.ts'
@@ -40,6 +41,7 @@ export function createDispatch({ db, log, finish, assignmentOf }: DispatchParts)
     leave,
     grant,
     kick,
+    freed,
     cancel,
     assign,
     setLabels,
@@ -85,6 +87,11 @@ export function createDispatch({ db, log, finish, assignmentOf }: DispatchParts)
     for (const agent of free.sort((a, b) => sum(b.credits) - sum(a.credits))) pump(agent)
   }
 
+  /** A job of this queue is held no more. Where its executor has a `max_concurrency`, another may be claimed. */
+  function freed(queueId: number): void {
+    if (queues.some((queue) => queue.id === queueId && queue.limited)) kick()
+  }
+
   /** The slow poll behind every kick: new queues, retries that are due, hints that were lost. */
   async function poll(): Promise<void> {
     await refreshQueues()
@@ -124,10 +131,8 @@ export function createDispatch({ db, log, finish, assignmentOf }: DispatchParts)
     }
   }
 
-  async function claimInto(agent: Connected, slot: SlotClass, served: number[]): Promise<void> {
-    const { agentId, epoch } = agent.link
-    const slots = agent.credits[slot]
-    const claims = await claim(db, { agentId, epoch, queues: served, slots })
+  async function claimInto(agent: Connected, slot: SlotClass, served: readonly Queue[]): Promise<void> {
+    const claims = await claimOf(agent.link, agent.credits[slot], served)
     agent.credits[slot] -= claims.length
     for (const one of claims) {
       if (await assign(agent.link, one)) continue
@@ -135,6 +140,14 @@ export function createDispatch({ db, log, finish, assignmentOf }: DispatchParts)
       agent.again = true
     }
     sendCancels(agent)
+  }
+
+  function claimOf({ agentId, epoch }: AgentLink, slots: number, served: readonly Queue[]): Promise<Claim[]> {
+    const ids = (limited: boolean) => served.filter((one) => one.limited === limited).map((one) => one.id)
+    const given = { agentId, epoch, slots, free: ids(false), limited: ids(true) }
+    return given.limited.length === 0
+      ? claim(db, { ...given, queues: given.free })
+      : claimWithinLimits(db, given)
   }
 
   function sendCancels(agent: Connected): void {

@@ -1,13 +1,13 @@
-import type { ExecutorType } from '@errand/shared'
+import type { ExecutorType, SlotClass } from '@errand/shared'
 import { expect, it } from 'vitest'
 import { servedQueues } from './served-queues.ts'
 
-const queue = (id: number, executorType: ExecutorType, labels: Record<string, string> = {}) => ({
-  id,
-  executorId: 'any',
-  executorType,
-  labels,
-})
+const queue = (
+  id: number,
+  executorType: ExecutorType,
+  labels: Record<string, string> = {},
+  enabled = true,
+) => ({ id, executorId: 'any', executorType, labels, enabled, limited: false })
 const offers = { available: true, isolation: null, missing: [] }
 const agent = {
   labels: { gpu: 'yes', zone: 'a' },
@@ -21,15 +21,17 @@ const agent = {
   },
 }
 
-it('serves queues whose backend it offers and whose labels it carries, by class of slot', () => {
+it('serves queues of enabled executors whose backend it offers and whose labels it carries, by class of slot', () => {
   const queues = [
     queue(1, 'localhost'),
     queue(2, 'localhost', { gpu: 'yes' }),
     queue(3, 'localhost', { gpu: 'yes', zone: 'b' }),
     queue(4, 'docker'),
     queue(5, 'ssh', { zone: 'a' }),
+    queue(6, 'localhost', {}, false),
   ]
-  expect(servedQueues(queues, agent, 'run')).toEqual([1, 2])
-  expect(servedQueues(queues, agent, 'ssh')).toEqual([5])
-  expect(servedQueues(queues, agent, 'maintenance')).toEqual([])
+  const served = (slot: SlotClass) => servedQueues(queues, agent, slot).map(({ id }) => id)
+  expect(served('run')).toEqual([1, 2])
+  expect(served('ssh')).toEqual([5])
+  expect(served('maintenance')).toEqual([])
 })

@@ -78,7 +78,10 @@ export function createIngest(parts: IngestParts) {
       inlineStderr: payload.subarray(inline.stdout, inline.stdout + inline.stderr),
     })
     link.send({ type: 'finished', id, fence, verdict, ...(offsets && { offsets }) })
-    if (execution !== undefined) publishChange(live, execution)
+    if (execution !== undefined) {
+      publishChange(live, execution)
+      dispatch.freed(execution.queue_id)
+    }
     if (verdict !== 'stored')
       log.warn({ execution_id: id, agent_id: link.agentId, fence, verdict }, 'result not stored')
   }

@@ -62,11 +62,11 @@ describe('/executors', () => {
   })
 
   it('refuses what is still to come, with a pointer', async () => {
-    const made = await make({ name: 'few', executor_type: 'localhost', max_concurrency: 2 })
+    const made = await make({ name: 'hot', executor_type: 'docker', image: 'x', warm: 2, engine: 'oci' })
     expect(made.status).toBe(422)
     expect(await made.json()).toMatchObject({
       code: 'not_available_yet',
-      errors: [{ pointer: '/max_concurrency' }],
+      errors: [{ pointer: '/warm' }, { pointer: '/engine' }],
     })
   })
 

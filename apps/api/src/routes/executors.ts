@@ -4,9 +4,9 @@ import {
   type Executor,
   type ExecutorSettings,
   type ExecutorType,
-  executorFieldsToCome,
   executorSchemas,
   executorType,
+  fieldsToCome,
   newExecutor,
 } from '@errand/shared'
 import type { Parts } from '../app.ts'
@@ -30,7 +30,7 @@ import type { ExecutorCache } from './executor-cache.ts'
 const mergePatch = z.record(z.string(), z.unknown())
 
 /** Executors: every key sees them, without secrets; only admins change them, and not those of `config.yaml`. */
-export function executorRoutes({ db, secrets }: Parts, cache: ExecutorCache) {
+export function executorRoutes({ db, secrets, dispatch }: Parts, cache: ExecutorCache) {
   return new Hono<AppEnv>()
     .get('/executors', async (c) => {
       validQuery(c, noQuery)
@@ -80,6 +80,8 @@ export function executorRoutes({ db, secrets }: Parts, cache: ExecutorCache) {
       if (row === 'read_only') throw readOnly(name)
       await wroteDown(c.get('principal').name, 'executor.change', row)
       cache.forget(name)
+      // From the answer on `enabled` and `max_concurrency` hold here; on other replicas with their next poll.
+      await dispatch.poll()
       return c.json(toExecutor(row))
     })
 
@@ -101,12 +103,14 @@ export function executorRoutes({ db, secrets }: Parts, cache: ExecutorCache) {
 }
 
 function validSettings(executor_type: ExecutorType, settings: object): ExecutorSettings {
-  const errors = executorFieldsToCome
-    .filter((field) => field in settings)
-    .map((field) => ({ pointer: `/${field}`, detail: 'is not available yet' }))
+  const checked = { executor_type, ...valid(executorSchemas[executor_type], settings) } as ExecutorSettings
+  const errors = fieldsToCome(checked).map((field) => ({
+    pointer: `/${field}`,
+    detail: 'is not available yet',
+  }))
   if (errors.length > 0)
     throw new Problem('not_available_yet', 'The executor uses what is still to come.', { errors })
-  return { executor_type, ...valid(executorSchemas[executor_type], settings) } as ExecutorSettings
+  return checked
 }
 
 function readOnly(name: string): Problem {

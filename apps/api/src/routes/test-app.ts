@@ -167,9 +167,13 @@ export async function openTestApp(database: 'pglite' | 'postgres' = 'postgres') 
       close: () => dispatch.leave(link),
     }
     dispatch.join(link)
-    dispatch.grant(link, { run: slots, ssh: 0, maintenance: 0 })
+    grant(slots)
     await dispatch.poll()
-    return { agentId, name, sent, assigned, start, write, finish, leave: () => dispatch.leave(link) }
+    return { agentId, name, sent, assigned, grant, start, write, finish, leave: () => dispatch.leave(link) }
+
+    function grant(run: number): void {
+      dispatch.grant(link, { run, ssh: 0, maintenance: 0 })
+    }
 
     function start({ id, fence }: Assignment): Promise<void> {
       return ingest.started(link, { type: 'started', id, fence })

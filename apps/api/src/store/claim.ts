@@ -24,7 +24,7 @@ export async function claim(
 ): Promise<Claim[]> {
   const { agentId, epoch, queues, slots } = given
   if (queues.length === 0 || slots <= 0) return []
-  const rows = await db.query<ClaimRow>(claimStatement, [agentId, epoch, JSON.stringify(queues), slots])
+  const rows = await db.query<ClaimRow>(claimAnyStatement, [agentId, epoch, JSON.stringify(queues), slots])
   return rows.map(toClaim)
 }
 
@@ -45,26 +45,36 @@ export function toClaim({ request, request_bytes, request_sha256, ...execution }
   return { id, fence, execution, request, requestBytes: request_bytes, requestSha256: request_sha256 }
 }
 
+/** SQL: a job that may be claimed now. */
+export function isClaimable(job: string): string {
+  return `${job}.status = 'waiting' and (${job}.not_before is null or ${job}.not_before <= now())
+    and (${job}.expires_at is null or ${job}.expires_at > now())`
+}
+
 /**
- * The share lock on the session keeps a newer one from opening until this claim is committed: so reconciliation,
- * which touches only claims of older epochs, finds every one of them.
+ * Claims the jobs of `picked (id)`, the last of the given steps, for the agent $1 in its session $2. The share lock on
+ * the session keeps a newer one from opening until this claim is committed: so reconciliation, which touches only claims
+ * of older epochs, finds every one of them.
  */
-const claimStatement = `
+export function claimStatement(steps: string): string {
+  return `
 with session as materialized (
   select id, epoch from agents
   where id = $1 and epoch = $2 and lease_until > clock_timestamp() and revoked_at is null and not draining
   for share
-), picked as materialized (
-  select w.id from session cross join json_array_elements_text($3::text::json) q(id) cross join lateral (
-    select j.id, j.priority, j.created_at from jobs j
-    where j.status = 'waiting' and j.queue_id = q.id::int
-      and (j.not_before is null or j.not_before <= now()) and (j.expires_at is null or j.expires_at > now())
-    order by j.priority desc, j.created_at, j.id limit $4::int for no key update skip locked
-  ) w order by w.priority desc, w.created_at, w.id limit $4::int
-), claimed as (
+), ${steps}, claimed as (
   update jobs j set status = 'assigned', agent_id = s.id, epoch = s.epoch, fence = nextval('job_fence'),
     assigned_at = now(), not_before = null, waiting_reason = null
   from picked p, session s where j.id = p.id returning j.*
 )
 select ${claimColumns('c', 'q')} from claimed c left join execution_requests q on q.id = c.id
 order by c.priority desc, c.created_at, c.id`
+}
+
+const claimAnyStatement = claimStatement(`
+picked as materialized (
+  select w.id from session cross join json_array_elements_text($3::text::json) q(id) cross join lateral (
+    select j.id, j.priority, j.created_at from jobs j where j.queue_id = q.id::int and ${isClaimable('j')}
+    order by j.priority desc, j.created_at, j.id limit $4::int for no key update skip locked
+  ) w order by w.priority desc, w.created_at, w.id limit $4::int
+)`)

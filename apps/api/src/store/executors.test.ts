@@ -196,6 +196,8 @@ describe.each(testingDatabases)('executors on $name', ({ open }) => {
         executorId: executor_id,
         executorType: 'localhost',
         labels: { a: '1', b: '2' },
+        enabled: true,
+        limited: false,
       })
     })
   })

@@ -1,6 +1,7 @@
 import type { ExecutorType } from '@errand/shared'
 import { LRUCache } from 'lru-cache'
 import type { Database } from './database.ts'
+import { allVersions } from './executor-version.ts'
 
 /** What a waiting job needs: its executor, and an agent with all of these labels. */
 export interface Queue {
@@ -8,6 +9,10 @@ export interface Queue {
   executorId: string
   executorType: ExecutorType
   labels: Record<string, string>
+  /** Of a disabled executor nothing is claimed. */
+  enabled: boolean
+  /** Its executor has a `max_concurrency`. */
+  limited: boolean
 }
 
 export type QueueFor = (executorId: string, labels: Record<string, string>) => Promise<number>
@@ -43,7 +48,9 @@ async function findOrMake(db: Database, executorId: string, labels: Record<strin
 
 export function listQueues(db: Database): Promise<Queue[]> {
   return db.query(
-    `select q.id, q.executor_id as "executorId", e.executor_type as "executorType", q.labels
-     from queues q join code_executors e on e.id = q.executor_id order by q.id`,
+    `select q.id, q.executor_id as "executorId", e.executor_type as "executorType", q.labels,
+       (v.settings->>'enabled')::boolean as enabled, v.settings ? 'max_concurrency' as limited
+     from queues q join code_executors e on e.id = q.executor_id join ${allVersions} v on v.config_id = e.config_id
+     order by q.id`,
   )
 }

@@ -23,10 +23,10 @@ import { createSubmit, type NewExecution } from './submit.ts'
 export type Scene = Awaited<ReturnType<typeof openScene>>
 
 /** An executor with its queue and an agent in session, of which nothing else in the database knows. */
-export async function openScene(db: Database) {
+export async function openScene(db: Database, given: { max_concurrency?: number } = {}) {
   const time = scaleTime(0.1)
   const secrets = await createSecrets(`test:${new Uint8Array(32).fill(1).toBase64()}`)
-  const settings = { executor_type: 'localhost' as const, ...localhostExecutor.parse({}) }
+  const settings = { executor_type: 'localhost' as const, ...localhostExecutor.parse(given) }
   const executor = await createExecutor(db, secrets, { name: unique('executor'), settings })
   if (typeof executor === 'string') throw new Error(executor)
   const queueId = await createQueueFor(db)(executor.executor_id, {})

@@ -2,31 +2,71 @@ import type { Agent, ExecutorType } from '@errand/shared'
 import { listAgents } from './agents.ts'
 import type { Database } from './database.ts'
 import type { ExecutionRow } from './execution-row.ts'
+import { allVersions } from './executor-version.ts'
+import { isAmongHeld } from './is-held.ts'
+
+/** What a job waits for, beside agents. */
+export interface Need {
+  executorType: ExecutorType
+  labels: Readonly<Record<string, string>>
+  enabled: boolean
+  /** The executor's `max_concurrency`, and how many of its jobs are held. */
+  limit: number | null
+  held: number
+}
 
 /** The row with `waiting_reason` in words where it waits for an agent and nobody has said why: what is known now. */
 export async function withWaitingReason(db: Database, row: ExecutionRow): Promise<ExecutionRow> {
   if (row.status !== 'waiting' || row.waiting_reason !== null) return row
-  const [queue] = await db.query<{ labels: Record<string, string> }>(
-    'select labels from queues where id = $1',
-    [row.queue_id],
-  )
-  return { ...row, waiting_reason: whyItWaits(row.executor_type, queue?.labels ?? {}, await listAgents(db)) }
+  const [need] = await db.query<Need>(needStatement, [row.queue_id])
+  return need === undefined ? row : { ...row, waiting_reason: whyItWaits(need, await listAgents(db)) }
 }
 
-export function whyItWaits(
-  executorType: ExecutorType,
-  labels: Readonly<Record<string, string>>,
+const needStatement = `
+select e.executor_type as "executorType", q.labels, (v.settings->>'enabled')::boolean as enabled,
+  (v.settings->>'max_concurrency')::int as "limit",
+  (select count(*) from jobs h where h.executor_id = e.id and ${isAmongHeld('h')}) as held
+from queues q join code_executors e on e.id = q.executor_id join ${allVersions} v on v.config_id = e.config_id
+where q.id = $1`
+
+export function whyItWaits(need: Need, agents: readonly Agent[]): string {
+  if (!need.enabled) return 'its executor is disabled'
+  const { reason } = whoServes(need, agents)
+  if (reason !== null) return reason
+  const { limit, held } = need
+  if (limit !== null && held >= limit)
+    return `its executor runs no more than ${limit} at once (max_concurrency), and ${held} are under way`
+  return 'every slot of the agents that could take it is taken'
+}
+
+/** The agents that would get jobs which need this, or in words why there are none. */
+export function whoServes(
+  { executorType, labels }: Pick<Need, 'executorType' | 'labels'>,
   agents: readonly Agent[],
-): string {
+): { agents: Agent[]; reason: string | null } {
+  const none = (reason: string) => ({ agents: [], reason })
+  if (agents.length === 0) return none('no agent is enrolled')
   const online = agents.filter((agent) => agent.status !== 'offline')
-  if (online.length === 0) return agents.length === 0 ? 'no agent is enrolled' : 'no agent is online'
+  if (online.length === 0) return none('no agent is online')
   const offering = online.filter((agent) => agent.report?.backends[executorType]?.available)
-  if (offering.length === 0) return `no agent that is online offers ${executorType}`
+  if (offering.length === 0)
+    return none(`no agent that is online offers ${executorType}${whatTheyLack(executorType, online)}`)
   const wanted = Object.entries(labels)
   const carrying = offering.filter((agent) => wanted.every(([key, value]) => agent.labels[key] === value))
-  if (carrying.length === 0)
-    return `no agent that is online and offers ${executorType} has the labels ${wanted.map((one) => one.join('=')).join(', ')}`
-  if (carrying.every((agent) => agent.status === 'draining'))
-    return 'every agent that could take it is draining'
-  return 'every slot of the agents that could take it is taken'
+  if (carrying.length === 0) {
+    const words = wanted.map((one) => one.join('=')).join(', ')
+    return none(`no agent that is online and offers ${executorType} has the labels ${words}`)
+  }
+  const taking = carrying.filter((agent) => agent.status === 'online')
+  return taking.length === 0
+    ? none('every agent that could take it is draining')
+    : { agents: taking, reason: null }
+}
+
+/** What those say that have the backend and cannot use it: of a large fleet the first few. */
+function whatTheyLack(executorType: ExecutorType, agents: readonly Agent[]): string {
+  const lacking = agents.flatMap(({ name, report }) =>
+    (report?.backends[executorType]?.missing ?? []).map((words) => `${name}: ${words}`),
+  )
+  return lacking.length === 0 ? '' : ` (${lacking.slice(0, 3).join('; ')})`
 }

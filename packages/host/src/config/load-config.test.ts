@@ -102,7 +102,7 @@ logging:
 
   it('is refused without the host key, naming the line', () => {
     expect(reasons(printed.replace(/^.*host_key.*\n/m, ''))).toEqual([
-      'config.yaml:12:5 code_executors.ssh.ssh_python_default.host_key: is required (or host_key_sha256): the target is never trusted on first use',
+      'config.yaml:12:5 code_executors.ssh.ssh_python_default.host_key: is required (or host_key_sha256), unless it is disabled: the target is never trusted on first use',
     ])
   })
 })
@@ -143,8 +143,8 @@ describe('a configuration that is refused', () => {
     ],
     [
       'what is still to come',
-      local('max_concurrency: 2'),
-      ['config.yaml:4:7 code_executors.local.one.max_concurrency: is not available yet'],
+      'code_executors: {docker: {one: {image: x, warm: 2}}}',
+      ['config.yaml:1:43 code_executors.docker.one.warm: is not available yet'],
     ],
     ['a list for a map', '- 1', ['config.yaml:1:1 expected object, received array']],
     ['duplicate keys', 'server: {}\nserver: {}', ['config.yaml:2:1 Map keys must be unique']],

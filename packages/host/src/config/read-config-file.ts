@@ -1,4 +1,4 @@
-import { configFile, executorFieldsToCome, type ConfigFile } from '@errand/shared'
+import { configFile, fieldsToCome, type ConfigFile } from '@errand/shared'
 import type { z } from 'zod'
 import { readSecretFiles } from './secret-files.ts'
 import { substituteEnvironment, type Substituted } from './substitute-environment.ts'
@@ -83,7 +83,6 @@ function refuseSameNames(file: ConfigFile, refuse: (at: Path, reason: string) =>
 function refuseFieldsToCome(file: ConfigFile, refuse: (at: Path, reason: string) => void): void {
   for (const [section, executors] of Object.entries(file.code_executors ?? {}))
     for (const [name, settings] of Object.entries(executors))
-      for (const field of executorFieldsToCome)
-        if (settings[field] !== undefined)
-          refuse(['code_executors', section, name, field], 'is not available yet')
+      for (const field of fieldsToCome(settings))
+        refuse(['code_executors', section, name, field], 'is not available yet')
 }

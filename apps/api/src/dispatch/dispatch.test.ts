@@ -1,0 +1,60 @@
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
+import { openTestApp, type TestApp } from '../routes/test-app.ts'
+
+// The test app never polls by itself: what is assigned here was woken by what happened.
+describe.each(['pglite', 'postgres'] as const)('dispatch on %s', (database) => {
+  let test: TestApp
+  beforeAll(async () => {
+    test = await openTestApp(database)
+  })
+  afterAll(() => test?.close())
+
+  const make = (name: string, settings: object) =>
+    test.request('POST', '/executors', { body: { name, executor_type: 'localhost', ...settings } })
+  const patch = (name: string, body: object) => test.request('PATCH', `/executors/${name}`, { body })
+  const reasonOf = async (id: string) => {
+    const record = await (await test.request('GET', `/executions/${id}`)).json()
+    return (record as { waiting_reason: string | null }).waiting_reason
+  }
+
+  it('keeps max_concurrency over two agents, and wakes the next as soon as a place is free', async () => {
+    await make('two', { max_concurrency: 2 })
+    const first = await test.connectAgent(4)
+    const second = await test.connectAgent(4)
+    const assigned = () => [...first.assigned, ...second.assigned]
+    const submitted = []
+    for (let n = 0; n < 6; n++) submitted.push(await test.submit({ executor: 'two' }))
+    await vi.waitFor(() => expect(assigned()).toHaveLength(2))
+    expect(await reasonOf(submitted[5]!.id)).toBe(
+      'its executor runs no more than 2 at once (max_concurrency), and 2 are under way',
+    )
+    // Jobs of others pass it by.
+    const other = await test.submit()
+    await vi.waitFor(() => expect(assigned().map(({ id }) => id)).toContain(other.id))
+    const ended = new Set([other.id])
+    while (ended.size <= submitted.length) {
+      const holder = [first, second].find((one) => one.assigned.some(({ id }) => !ended.has(id)))!
+      const job = holder.assigned.find(({ id }) => !ended.has(id))!
+      ended.add(job.id)
+      await holder.finish(job)
+      const due = Math.min(submitted.length + 1, ended.size + 2)
+      await vi.waitFor(() => expect(assigned()).toHaveLength(due), { timeout: 10_000 })
+    }
+    first.leave()
+    second.leave()
+  })
+
+  it('holds back what waits for an executor while that is disabled', async () => {
+    await make('resting', {})
+    const agent = await test.connectAgent(0)
+    const held = await test.submit({ executor: 'resting' })
+    await patch('resting', { enabled: false })
+    const other = await test.submit()
+    agent.grant(2)
+    await vi.waitFor(() => expect(agent.assigned.map(({ id }) => id)).toEqual([other.id]))
+    expect(await reasonOf(held.id)).toBe('its executor is disabled')
+    await patch('resting', { enabled: true })
+    await vi.waitFor(() => expect(agent.assigned.map(({ id }) => id)).toEqual([other.id, held.id]))
+    agent.leave()
+  })
+})
