@@ -253,7 +253,9 @@ static void read_status(struct running *run) {
     if (got < 0 && errno == EAGAIN) return;
     if (got != sizeof report) break;
     if (report.tag == 'u') run->usage = report, run->has_usage = true;
-    else run->how = report.tag == 'n' ? NOT_EXECUTED : report.how, run->value = report.value, run->has_end = true;
+    /* The first word stands: of a command that could not be executed, its end is told too. */
+    else if (!run->has_end)
+      run->how = report.tag == 'n' ? NOT_EXECUTED : report.how, run->value = report.value, run->has_end = true;
   }
   close_fd(&run->status);
 }

@@ -6,7 +6,7 @@ export interface BoxConnection {
   listen(listener: BoxListener): void
   send(bytes: Uint8Array): void
   /**
-   * Ends it by other means (the Engine, another channel): called when the box has not answered a kill in a second.
+   * Sees to it by other means (the Engine, another channel): called when the box has not answered a kill in a second.
    * Then `closed`, if nothing else comes.
    */
   kill(): void

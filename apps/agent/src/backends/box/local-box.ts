@@ -38,10 +38,9 @@ export function startLocalBox(env: Readonly<Record<string, string>> = {}): Local
       frames.write(bytes)
     } catch (error) {
       listener?.closed(error as Error)
-      kill()
+      stdin!.end()
     }
   })
-  const kill = (): void => void (pid !== undefined && process.kill(-pid, 'SIGKILL'))
   return {
     get alive() {
       return alive
@@ -50,7 +49,8 @@ export function startLocalBox(env: Readonly<Record<string, string>> = {}): Local
       listener = to
     },
     send: (bytes) => void stdin!.write(bytes),
-    kill,
+    // Its own end would set free what it is the parent of. All that can keep it from working is that it was stopped.
+    kill: () => void (pid !== undefined && alive && process.kill(-pid, 'SIGCONT')),
     async close() {
       stdin!.end()
       await ended
