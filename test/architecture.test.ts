@@ -7,6 +7,7 @@ const root = resolve(import.meta.dirname, '..')
 const workspaces: Record<string, string> = {
   '@errand/shared': 'packages/shared',
   '@errand/host': 'packages/host',
+  '@errand/box': 'packages/box',
   '@errand/drizzle': 'drizzle',
 }
 

@@ -151,12 +151,22 @@ describe('a configuration that is not valid stops the start', () => {
   })
 })
 
-async function startWith(config: string): Promise<{ path: string; exitCode: unknown; stderr: string }> {
+it('a key ring that is none stops the start, named and not shown', async () => {
+  const { exitCode, stderr } = await startWith('', { ERRAND_SECRET_KEY: `first:${btoa(secret)}` })
+  expect(exitCode).toBe(1)
+  expect(stderr).toContain('errand: ERRAND_SECRET_KEY: key first must have 32 bytes and has')
+  expect(stderr).not.toContain(btoa(secret))
+})
+
+async function startWith(
+  config: string,
+  env: NodeJS.ProcessEnv = {},
+): Promise<{ path: string; exitCode: unknown; stderr: string }> {
   const dir = mkdtempSync(join(tmpdir(), 'errand-config-'))
   onTestFinished(() => rmSync(dir, { recursive: true, force: true }))
   const path = join(dir, 'config.yaml')
   writeFileSync(path, config)
-  const api = new RunningProcess('the API', main, { cwd: dir, env: { ERRAND_PORT: '0' } })
+  const api = new RunningProcess('the API', main, { cwd: dir, env: { ERRAND_PORT: '0', ...env } })
   onTestFinished(() => api.kill())
   return { path, exitCode: await api.ended(), stderr: api.log }
 }

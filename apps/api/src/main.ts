@@ -2,6 +2,7 @@ import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { ConfigRefused } from '@errand/host/config/config-refused'
 import { loadConfig } from '@errand/host/config/load-config'
+import type { Settings } from '@errand/host/config/settings'
 import { DirectoryLocked } from '@errand/host/directory-lock'
 import { openLogging } from '@errand/host/logging/open-logging'
 import { readOrCreateSecret } from '@errand/host/secret-file'
@@ -17,8 +18,8 @@ import { migrate } from './node/migrate.ts'
 import { openDatabase } from './node/open-database.ts'
 import { repeat } from './node/repeat.ts'
 import { startServer } from './node/server.ts'
-import { newKeyRing } from './secrets/key-ring.ts'
-import { createSecrets } from './secrets/secrets.ts'
+import { MalformedRing, newKeyRing } from './secrets/key-ring.ts'
+import { createSecrets, type Secrets } from './secrets/secrets.ts'
 import { openSession } from './socket/session.ts'
 import { createVerifyKey, ensureAdminKey } from './store/api-keys.ts'
 import { beat } from './store/beat.ts'
@@ -52,9 +53,7 @@ async function main(): Promise<void> {
 
   const db = await openDatabase({ url: settings.databaseUrl, dataDir: settings.dataDir, onCrash: fatal })
   await migrate(db)
-  const secrets = await createSecrets(
-    settings.secretKey ?? readOrCreateSecret(join(settings.dataDir, 'secret-key'), newKeyRing),
-  )
+  const secrets = await openSecrets(settings)
   await checkKeyRing(db, secrets)
   await ensureAdminKey(
     db,
@@ -150,6 +149,16 @@ async function main(): Promise<void> {
   function fatal(error: Error): void {
     log.error({ err: error }, 'the embedded database has ended')
     process.exit(1)
+  }
+}
+
+async function openSecrets({ secretKey, dataDir }: Settings): Promise<Secrets> {
+  const path = join(dataDir, 'secret-key')
+  try {
+    return await createSecrets(secretKey ?? readOrCreateSecret(path, newKeyRing))
+  } catch (error) {
+    if (!(error instanceof MalformedRing)) throw error
+    throw new ConfigRefused([`${secretKey === undefined ? path : 'ERRAND_SECRET_KEY'}: ${error.message}`])
   }
 }
 
