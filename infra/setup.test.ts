@@ -25,6 +25,7 @@ function checkout({ installed }: { installed: boolean }): string {
   mkdirSync(join(root, 'infra'), { recursive: true })
   cpSync(join(repository, 'infra/setup.sh'), join(root, 'infra/setup.sh'))
   cpSync(join(repository, 'package-lock.json'), join(root, 'package-lock.json'))
+  writeFileSync(join(root, 'infra/test-images.ts'), 'export const madeTestImages = (): void => {}')
   if (installed) {
     mkdirSync(join(root, 'node_modules'))
     symlinkSync(join(repository, 'node_modules/.bin'), join(root, 'node_modules/.bin'))
@@ -117,6 +118,21 @@ describe('the set-up', () => {
 
   it('works where it is not root and nothing is missing', () => {
     expect(setUp('start', checkout({ installed: true }), 1000)).toEqual({ status: 0, stdout: '', stderr: '' })
+  })
+
+  it('makes the images of the tests, for root and for the tests only', () => {
+    const root = checkout({ installed: true })
+    const stub = join(root, 'infra/test-images.ts')
+    writeFileSync(stub, "export const madeTestImages = (): void => console.log('made')")
+    fake('apt-get', `mkdir -p ${dir}/no-postgresql/15/bin && touch ${dir}/no-postgresql/15/bin/initdb`)
+    expect(setUp('test', root, 0).stdout).toMatch(/\nmade\n$/)
+    expect(setUp('test', root, 1000)).toEqual({ status: 0, stdout: '', stderr: '' })
+    expect(setUp('start', root, 0).stdout).toBe('')
+    writeFileSync(stub, "export const madeTestImages = (): void => { throw new Error('disk full') }")
+    expect(setUp('test', root, 0)).toMatchObject({
+      status: 1,
+      stderr: expect.stringContaining('disk full') as string,
+    })
   })
 
   it('installs npm packages with the Node of the machine, once', () => {

@@ -3,7 +3,7 @@ import { text } from 'node:stream/consumers'
 import { inject } from 'vitest'
 
 /**
- * The socket of the Docker Engine that all tests of this run share; it has the images of `docker-images.ts`. A test
+ * The socket of the Docker Engine that all tests of this run share; it has the images of `test-images.ts`. A test
  * removes what it makes there, and counts only what bears its own label. The first call on a machine makes the
  * images, which takes up to a minute.
  *

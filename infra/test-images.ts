@@ -3,6 +3,7 @@ import {
   chmodSync,
   cpSync,
   existsSync,
+  globSync,
   mkdirSync,
   readdirSync,
   readFileSync,
@@ -20,7 +21,7 @@ import { ownedDirectory } from './owned-directory.ts'
 import { runTool } from './run-tool.ts'
 
 /** The images of the tests. They are made of this machine's own files: nothing is fetched. */
-export const dockerImages = {
+export const testImages = {
   /** The toolchains of all runtimes. */
   runtimes: 'errand-test/runtimes:1',
   /** A shell and Python: small, for what needs no compiler. */
@@ -30,32 +31,35 @@ export const dockerImages = {
 } as const
 
 const small = ['dash', 'coreutils', 'python3']
-const debianPackages: Record<keyof typeof dockerImages, string[]> = {
-  runtimes: [
-    ...small,
-    'bash',
-    'g++',
-    'default-jdk-headless | openjdk-17-jdk-headless',
-    'golang-go',
-    'rustc',
-    'ruby',
-    'php-cli',
-    'perl',
-    'lua5.4',
-  ],
+const tools = [
+  'bash',
+  'diffutils',
+  'findutils',
+  'grep',
+  'gzip',
+  'hostname',
+  'procps',
+  'sed',
+  'tar',
+  'util-linux',
+]
+const jdk = 'default-jdk-headless | openjdk-17-jdk-headless'
+const toolchains = ['g++', jdk, 'golang-go', 'rustc', 'ruby', 'php-cli', 'perl', 'lua5.4']
+const debianPackages: Record<keyof typeof testImages, string[]> = {
+  runtimes: [...small, ...tools, ...toolchains],
   python: small,
   bare: [],
 }
 
 /** All checkouts of a machine share it, and a fresh clone finds the images made. */
 const cache = '/var/cache/errand-tests'
-const keptUnusedMs = 7 * 24 * 3600_000
-const typescript = '/usr/local/lib/node_modules'
+const keptUnusedMs = 24 * 3600_000
 
 /** The data root of an Engine that has made them, for `startDockerEngine`. Made anew when what they are made of changes. */
-export async function dockerImageStore(): Promise<string> {
+export async function madeTestImages(): Promise<string> {
   const store = join(cache, `images-${hashOfRecipe()}`)
   if (!existsSync(store)) {
+    console.log('errand set-up: making the container images of the tests (once, about a minute)')
     await make(store)
     removeUnused()
   }
@@ -64,11 +68,12 @@ export async function dockerImageStore(): Promise<string> {
 }
 
 function hashOfRecipe(): string {
-  const ours = ['docker-images.ts', 'files-of-packages.ts', 'bare-interpreter.c'].map((name) =>
+  const ours = ['test-images.ts', 'files-of-packages.ts', 'bare-interpreter.c'].map((name) =>
     join(import.meta.dirname, name),
   )
   const hash = createHash('sha256').update(process.version).update(packageVersions(debianPackages.runtimes))
-  for (const file of [...ours, join(typescript, 'typescript/package.json')]) hash.update(readFileSync(file))
+  for (const file of [...ours, join(globalModules(), 'typescript/package.json')])
+    hash.update(readFileSync(file))
   return hash.digest('hex').slice(0, 16)
 }
 
@@ -77,7 +82,7 @@ async function make(store: string): Promise<void> {
   const dir = ownedDirectory('making-', cache)
   const engine = await startDockerEngine({ dir })
   try {
-    for (const name of Object.keys(dockerImages) as (keyof typeof dockerImages)[])
+    for (const name of Object.keys(testImages) as (keyof typeof testImages)[])
       await importImage(name, join(dir, name), engine.socketPath)
   } finally {
     await engine.stop()
@@ -87,7 +92,7 @@ async function make(store: string): Promise<void> {
   rmSync(dir, { recursive: true })
 }
 
-async function importImage(name: keyof typeof dockerImages, dir: string, socketPath: string): Promise<void> {
+async function importImage(name: keyof typeof testImages, dir: string, socketPath: string): Promise<void> {
   const own = join(dir, 'own')
   await addOwnFiles(name, own)
   const packages = debianPackages[name]
@@ -98,11 +103,11 @@ async function importImage(name: keyof typeof dockerImages, dir: string, socketP
   const script = `set -o pipefail
     tar --create --no-recursion --directory=/ --files-from="$1/shared" --directory="$1/own" --files-from="$1/added" |
       docker --host "unix://$2" import - "$3"`
-  await runTool('bash', ['-c', script, 'bash', dir, socketPath, dockerImages[name]])
+  await runTool('bash', ['-c', script, 'bash', dir, socketPath, testImages[name]])
 }
 
 /** What is in no package, or is to differ from this machine's. */
-async function addOwnFiles(name: keyof typeof dockerImages, root: string): Promise<void> {
+async function addOwnFiles(name: keyof typeof testImages, root: string): Promise<void> {
   mkdirSync(join(root, 'usr/local/bin'), { recursive: true })
   mkdirSync(join(root, 'usr/bin'))
   mkdirSync(join(root, 'tmp'))
@@ -117,9 +122,18 @@ async function addOwnFiles(name: keyof typeof dockerImages, root: string): Promi
     ])
   if (name !== 'runtimes') return
   cpSync(process.execPath, join(root, 'usr/local/bin/node'))
+  const modules = globalModules()
   for (const part of ['typescript', '@types/node'])
-    cpSync(join(typescript, part), join(root, typescript, part), { recursive: true, verbatimSymlinks: true })
-  symlinkSync('../lib/node_modules/typescript/bin/tsc', join(root, 'usr/local/bin/tsc'))
+    cpSync(join(modules, part), join(root, modules, part), { recursive: true, verbatimSymlinks: true })
+  symlinkSync(join(modules, 'typescript/bin/tsc'), join(root, 'usr/local/bin/tsc'))
+}
+
+/** Where npm has put the compiler that user code gets. */
+function globalModules(): string {
+  const [found] = globSync('/usr/{local/,}lib/node_modules/typescript')
+  if (found === undefined)
+    throw new Error('no TypeScript compiler on this machine: run sh infra/setup.sh test')
+  return dirname(found)
 }
 
 /** Relative to the root. Docker makes a folder that is not named itself so that only root may enter. */

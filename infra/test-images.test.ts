@@ -1,6 +1,6 @@
 import { beforeAll, describe, expect, it } from 'vitest'
 import { runtimes, type Runtime } from '@errand/shared'
-import { dockerImages } from './docker-images.ts'
+import { testImages } from './test-images.ts'
 import { runTool } from './run-tool.ts'
 import { testDockerEngine } from './test-docker-engine.ts'
 
@@ -20,17 +20,17 @@ async function run(image: string, ...command: string[]): Promise<string> {
 describe('the images of the tests', () => {
   it.each(Object.entries(runtimes))('have %s', async (_name, { find, version, launcher }: Runtime) => {
     const script = `tool=$(command -v ${find.join(' ')} | head -n 1); "$tool" "$@" 2>&1; command -v ${launcher ?? 'sh'} >&2`
-    const told = await run(dockerImages.runtimes, 'sh', '-c', script, 'sh', ...version.args)
+    const told = await run(testImages.runtimes, 'sh', '-c', script, 'sh', ...version.args)
     expect(told).toMatch(version.pattern)
   })
 
   it('have a small one with a shell and Python', async () => {
     const program = 'import ctypes, json, sqlite3, ssl; print(6 * 7)'
-    expect(await run(dockerImages.python, 'sh', '-c', `python3 -c '${program}'`)).toBe('42\n')
+    expect(await run(testImages.python, 'sh', '-c', `python3 -c '${program}'`)).toBe('42\n')
   })
 
   it('have one where nothing is but a program that prints its file', async () => {
-    expect(await run(dockerImages.bare, '/usr/bin/python3', '/etc/hostname')).toMatch(/^[0-9a-f]{12}\n$/)
-    await expect(run(dockerImages.bare, '/bin/sh')).rejects.toThrow('no such file')
+    expect(await run(testImages.bare, '/usr/bin/python3', '/etc/hostname')).toMatch(/^[0-9a-f]{12}\n$/)
+    await expect(run(testImages.bare, '/bin/sh')).rejects.toThrow('no such file')
   })
 })

@@ -2,7 +2,7 @@ import { once } from 'node:events'
 import { createServer, type AddressInfo, type Socket } from 'node:net'
 import type { TestProject } from 'vitest/node'
 import { startDockerEngine, type DockerEngine } from './docker-engine.ts'
-import { dockerImageStore } from './docker-images.ts'
+import { madeTestImages } from './test-images.ts'
 
 declare module 'vitest' {
   interface ProvidedContext {
@@ -16,7 +16,7 @@ export default async function sharedDockerEngine(project: TestProject): Promise<
   let engine: Promise<DockerEngine> | undefined
   const answer = async (socket: Socket): Promise<void> => {
     socket.on('error', () => {})
-    engine ??= dockerImageStore().then((images) => startDockerEngine({ images }))
+    engine ??= madeTestImages().then((images) => startDockerEngine({ images }))
     try {
       socket.end(JSON.stringify({ socketPath: (await engine).socketPath }))
     } catch (error) {
