@@ -1,18 +1,21 @@
 import { once } from 'node:events'
 import { connect, createServer, type AddressInfo, type Server, type Socket } from 'node:net'
 
-/** A network between an agent and the API that a test can cut: every connection passes through it. */
+/** A network between an agent and what it connects to, which a test can cut: every connection passes through it. */
 export class Link {
+  /** Where a server of HTTP is reached through it. */
   readonly url: string
+  readonly port: number
   readonly #server: Server
   readonly #sockets = new Set<Socket>()
   #down = false
-  /** Bytes from the agent to the API since the last cut. */
+  /** Bytes from the agent since the last cut. */
   sent = 0
 
   constructor(server: Server, port: number) {
     this.#server = server
-    this.url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
+    this.port = (server.address() as AddressInfo).port
+    this.url = `http://127.0.0.1:${this.port}`
     server.on('connection', (near) => this.#join(near, port))
   }
 
@@ -53,7 +56,7 @@ export class Link {
   }
 }
 
-/** A link to the API on `port`. */
+/** A link to the server on `port` of this machine. */
 export async function startLink(port: number): Promise<Link> {
   const server = createServer()
   server.listen(0, '127.0.0.1')
