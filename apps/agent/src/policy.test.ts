@@ -85,6 +85,25 @@ describe('refusal', () => {
     expect(refused(policy, settings)).toBeUndefined()
   })
 
+  it.each([
+    [{ images: ['python:3'] }, 'docker', { image: 'evil:1' }, 'image evil:1'],
+    [{ images: ['python:3'] }, 'docker', { image: 'python:3' }, 'allowed'],
+    [{}, 'docker', { image: 'any' }, 'allowed'],
+    [{}, 'ssh', { private_key: '/root/.ssh/id' }, 'private_key /root/.ssh/id'],
+    [{ private_key_paths: ['/k'] }, 'ssh', { private_key: '/k' }, 'allowed'],
+    [{}, 'ssh', { private_key: 'the key itself' }, 'allowed'],
+    [{}, 'ssh', { password: 'p', host_key: undefined, enabled: false }, 'no host key'],
+  ] as const)('with policy %o of %s settings %o says %s', (policy, executor_type, given, words) => {
+    const target = { host: 'h', username: 'u', host_key: 'ssh-ed25519 AAAA' }
+    const { executor, limits } = assignment([])
+    const settings = { ...(executor_type === 'ssh' && target), ...given }
+    const said = refusal(agentPolicy.parse(policy), {
+      limits,
+      executor: { ...executor, executor_type, settings },
+    })
+    expect(said ?? 'allowed').toContain(words)
+  })
+
   it('lets executors of config.yaml alone run unsandboxed where the policy says so', () => {
     const policy = { allow_unsandboxed: 'config' }
     expect(refused(policy, { sandbox: 'none' }, 'config')).toBeUndefined()

@@ -7,8 +7,9 @@ import { answerUnrouted } from './http/answer-unrouted.ts'
 import type { AppEnv } from './http/app-env.ts'
 import { logRequest } from './http/log-request.ts'
 import { plainHeaders } from './http/plain-headers.ts'
+import type { CheckExecutor } from './dispatch/check-executor.ts'
 import type { Dispatch } from './dispatch/dispatch.ts'
-import type { Questions } from './dispatch/questions.ts'
+import type { SeeHostKeys } from './dispatch/see-host-keys.ts'
 import type { Live } from './live/live.ts'
 import { createReadRow } from './live/read-row.ts'
 import type { Log } from './log.ts'
@@ -21,6 +22,8 @@ import { executionEventsRoute } from './routes/execution-events.ts'
 import { executionOutputRoutes } from './routes/execution-output.ts'
 import { executionRoutes } from './routes/executions.ts'
 import { createExecutorCache } from './routes/executor-cache.ts'
+import { executorCheckRoute } from './routes/executor-check.ts'
+import { executorHostKeyRoute } from './routes/executor-host-key.ts'
 import { executorRoutes } from './routes/executors.ts'
 import { healthRoutes } from './routes/health.ts'
 import { rootRoute } from './routes/root.ts'
@@ -42,7 +45,8 @@ export interface Parts {
   secrets: Secrets
   live: Live
   dispatch: Pick<Dispatch, 'kick' | 'poll' | 'cancel' | 'setLabels' | 'revoke'>
-  questions: Pick<Questions, 'check' | 'hostKey'>
+  checkExecutor: CheckExecutor
+  seeHostKeys: SeeHostKeys
   time: TimeConstants
   log: Log
   version: string
@@ -81,6 +85,8 @@ export function createApp(parts: Parts): Hono<AppEnv> {
     executionOutputRoutes(parts),
     executionEventsRoute(parts, readRow),
     executorRoutes(parts, executors),
+    executorCheckRoute(parts),
+    executorHostKeyRoute(parts, executors),
     agentRoutes(parts),
     enrollmentTokenRoutes(parts),
     runtimeRoutes(parts),

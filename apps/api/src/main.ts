@@ -9,8 +9,10 @@ import { readOrCreateSecret } from '@errand/host/secret-file'
 import { scaleTime } from '@errand/shared'
 import { createApp } from './app.ts'
 import { createAssignmentOf } from './dispatch/assignment-of.ts'
+import { createCheckExecutor } from './dispatch/check-executor.ts'
 import { createDispatch } from './dispatch/dispatch.ts'
 import { createQuestions } from './dispatch/questions.ts'
+import { createSeeHostKeys } from './dispatch/see-host-keys.ts'
 import { createIngest } from './ingest/ingest.ts'
 import { createLive } from './live/live.ts'
 import { publishChange } from './live/publish-change.ts'
@@ -75,7 +77,8 @@ async function main(): Promise<void> {
     db,
     live,
     dispatch,
-    questions,
+    checkExecutor: createCheckExecutor({ db, secrets, questions }),
+    seeHostKeys: createSeeHostKeys({ db, questions }),
     secrets,
     time,
     log,

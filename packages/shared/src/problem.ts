@@ -15,6 +15,7 @@ export const statusOfProblem = {
   already_final: 409,
   idempotency_conflict: 409,
   name_taken: 409,
+  host_key_not_seen: 409,
   read_only: 409,
   too_large: 413,
   unsupported_media_type: 415,

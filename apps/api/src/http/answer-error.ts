@@ -20,6 +20,7 @@ const titles: Record<ProblemCode, string> = {
   already_final: 'It has already ended',
   idempotency_conflict: 'This Idempotency-Key was used with another body',
   name_taken: 'This name is taken',
+  host_key_not_seen: 'The target does not present this host key',
   read_only: 'This cannot be changed here',
   too_large: 'The body is too large',
   unsupported_media_type: 'This media type is not taken',

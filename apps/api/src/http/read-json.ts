@@ -18,12 +18,24 @@ export async function readJson(
   refuseOtherMediaTypes(c, mediaTypes)
   const bytes = await readBody(c, limit)
   if (bytes.length === 0) throw badJson('The body is empty.')
+  return { value: parseChecked(bytes), bytes }
+}
+
+/** As `readJson`, of a body that may be left out, whatever its headers say; undefined then. */
+export async function readOptionalJson(c: Context): Promise<unknown> {
+  const bytes = await readBody(c)
+  if (bytes.length === 0) return undefined
+  refuseOtherMediaTypes(c, ['application/json'])
+  return parseChecked(bytes)
+}
+
+function parseChecked(bytes: Uint8Array<ArrayBuffer>): unknown {
   checkJsonShape(bytes)
   const value = parse(bytes)
   const errors = hostileKeys(value)
   if (errors.length > 0)
     throw new Problem('validation_failed', 'The body has keys that are refused.', { errors })
-  return { value, bytes }
+  return value
 }
 
 function refuseOtherMediaTypes(c: Context, mediaTypes: readonly string[]): void {

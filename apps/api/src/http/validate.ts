@@ -2,7 +2,7 @@ import type { Context } from 'hono'
 import { z } from 'zod'
 import { type ProblemDetail, problemDetails } from '@errand/shared'
 import { Problem } from './problem.ts'
-import { readJson } from './read-json.ts'
+import { readJson, readOptionalJson } from './read-json.ts'
 
 /** The JSON body as its schema gives it, or 422 with a pointer to each fault. */
 export async function validBody<Schema extends z.ZodType>(
@@ -11,6 +11,14 @@ export async function validBody<Schema extends z.ZodType>(
   limit?: number,
 ): Promise<z.output<Schema>> {
   return valid(schema, (await readJson(c, undefined, limit)).value)
+}
+
+/** As `validBody`; no body at all is an empty object. */
+export async function validOptionalBody<Schema extends z.ZodType>(
+  c: Context,
+  schema: Schema,
+): Promise<z.output<Schema>> {
+  return valid(schema, (await readOptionalJson(c)) ?? {})
 }
 
 export function valid<Schema extends z.ZodType>(schema: Schema, value: unknown): z.output<Schema> {

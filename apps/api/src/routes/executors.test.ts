@@ -81,12 +81,22 @@ describe('/executors', () => {
     expect(JSON.stringify(test.logged)).not.toContain('s3cret')
   })
 
-  it('forgets secrets when the target changes', async () => {
+  it('clears secrets when the target changes, and takes no submissions until they are sent again', async () => {
     await make(ssh('moving'))
-    const answer = await patch('moving', { host: 'evil.example' })
-    expect(answer.status).toBe(422)
-    const moved = await patch('moving', { host: 'new.example', password: 'other' })
-    expect(await moved.json()).toMatchObject({ settings: { host: 'new.example' }, has_secrets: ['password'] })
+    const moved = await patch('moving', { host: 'new.example' })
+    expect(moved.status).toBe(200)
+    expect(await moved.json()).toMatchObject({
+      settings: { host: 'new.example' },
+      has_secrets: [],
+      enabled: false,
+    })
+    const refused = await test.request('POST', '/executions', { body: { executor: 'moving', code: '' } })
+    expect(refused.status).toBe(422)
+    expect((await patch('moving', { enabled: true })).status).toBe(422)
+    const again = await patch('moving', { password: 'other', enabled: true })
+    expect(await again.json()).toMatchObject({ enabled: true, has_secrets: ['password'] })
+    const both = await patch('moving', { host: 'newer.example', password: 'third' })
+    expect(await both.json()).toMatchObject({ enabled: true, has_secrets: ['password'] })
   })
 
   it('refuses a name that is taken', async () => {

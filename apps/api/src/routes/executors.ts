@@ -70,12 +70,7 @@ export function executorRoutes({ db, secrets, dispatch }: Parts, cache: Executor
       const patch = valid(mergePatch, value)
       for (const fixed of ['name', 'executor_type'])
         if (fixed in patch) throw invalid([{ pointer: `/${fixed}`, detail: 'cannot be changed' }])
-      const row = await patchExecutor(db, secrets, {
-        name,
-        patch,
-        validate: ({ executor_type, ...settings }) =>
-          validSettings(executorType.parse(executor_type), settings),
-      })
+      const row = await patchExecutor(db, secrets, { name, patch, validate: validMerged })
       if (row === 'unknown') throw notFound()
       if (row === 'read_only') throw readOnly(name)
       await wroteDown(c.get('principal').name, 'executor.change', row)
@@ -102,6 +97,11 @@ export function executorRoutes({ db, secrets, dispatch }: Parts, cache: Executor
   }
 }
 
+/** What a patch would make of an executor, checked as a new one is. */
+export function validMerged({ executor_type, ...settings }: Record<string, unknown>): ExecutorSettings {
+  return validSettings(executorType.parse(executor_type), settings)
+}
+
 function validSettings(executor_type: ExecutorType, settings: object): ExecutorSettings {
   const checked = { executor_type, ...valid(executorSchemas[executor_type], settings) } as ExecutorSettings
   const errors = fieldsToCome(checked).map((field) => ({
@@ -113,11 +113,11 @@ function validSettings(executor_type: ExecutorType, settings: object): ExecutorS
   return checked
 }
 
-function readOnly(name: string): Problem {
+export function readOnly(name: string): Problem {
   return new Problem('read_only', `${name} comes from the server's configuration: change it there.`)
 }
 
-function toExecutor(row: ExecutorRow): Executor {
+export function toExecutor(row: ExecutorRow): Executor {
   const { executor_type, ...settings } = row.settings
   return {
     executor_id: row.executor_id,

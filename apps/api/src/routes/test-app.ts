@@ -15,8 +15,10 @@ import { createDatabase, dropDatabase } from '../../../../infra/create-database.
 import { type Parts, createApp } from '../app.ts'
 import type { AgentLink } from '../dispatch/agent-link.ts'
 import { createAssignmentOf } from '../dispatch/assignment-of.ts'
+import { createCheckExecutor } from '../dispatch/check-executor.ts'
 import { createDispatch } from '../dispatch/dispatch.ts'
 import { createQuestions } from '../dispatch/questions.ts'
+import { createSeeHostKeys } from '../dispatch/see-host-keys.ts'
 import { createIngest } from '../ingest/ingest.ts'
 import { createLive } from '../live/live.ts'
 import { migrate } from '../node/migrate.ts'
@@ -32,6 +34,10 @@ import { createFinish } from '../store/finish.ts'
 import { createQueueFor } from '../store/queues.ts'
 import { openSession } from '../store/sessions.ts'
 import { createSubmit } from '../store/submit.ts'
+
+type WithoutId<Message> = Message extends AgentMessage ? Omit<Message, 'request_id'> : never
+/** What an agent says to a question. */
+export type Answer = WithoutId<Extract<AgentMessage, { request_id: string }>>
 
 export type TestApp = Awaited<ReturnType<typeof openTestApp>>
 
@@ -68,7 +74,8 @@ export async function openTestApp(database: 'pglite' | 'postgres' = 'postgres') 
     secrets,
     live,
     dispatch,
-    questions,
+    checkExecutor: createCheckExecutor({ db, secrets, questions }),
+    seeHostKeys: createSeeHostKeys({ db, questions }),
     time,
     log,
     version: '0.0.0-test',
@@ -137,14 +144,24 @@ export async function openTestApp(database: 'pglite' | 'postgres' = 'postgres') 
    * An agent with as many free slots as the test grants it. What it is sent waits in `assigned` and `sent`. What other
    * tests left waiting is canceled first, so that it gets only what comes from now on.
    */
-  async function connectAgent(slots: number, name = `agent-${crypto.randomUUID().slice(0, 8)}`) {
+  async function connectAgent(
+    slots: number,
+    name = `agent-${crypto.randomUUID().slice(0, 8)}`,
+    given: {
+      labels?: Record<string, string>
+      backends?: AgentReport['backends']
+      /** How it answers questions; without, it is silent. */
+      answer?: (question: ApiMessage) => Answer | Promise<Answer>
+    } = {},
+  ) {
     const left = await db.query<{ id: string }>("select id from jobs where status = 'waiting'")
     for (const { id } of left) await cancel(db, { id, project: null })
-    const { token } = await createEnrollmentToken(db, { labels: {}, expiresInSec: 60 })
+    const { token } = await createEnrollmentToken(db, { labels: given.labels ?? {}, expiresInSec: 60 })
     const publicKey = crypto.getRandomValues(new Uint8Array(32)).toBase64()
     const enrolled = await enroll(db, { token, name, publicKey })
     if (typeof enrolled === 'string') throw new Error(enrolled)
     const { agentId } = enrolled
+    const report = { ...offering, backends: given.backends ?? offering.backends }
     const session = await openSession(db, {
       agentId,
       bootId: 'boot',
@@ -163,13 +180,24 @@ export async function openTestApp(database: 'pglite' | 'postgres' = 'postgres') 
       send(message) {
         sent.push(message)
         if (message.type === 'assign') assigned.push(message.job)
+        if ('request_id' in message) void answer(message)
       },
-      close: () => dispatch.leave(link),
+      close: leave,
     }
     dispatch.join(link)
     grant(slots)
     await dispatch.poll()
-    return { agentId, name, sent, assigned, grant, start, write, finish, leave: () => dispatch.leave(link) }
+    return { agentId, name, sent, assigned, grant, start, write, finish, leave }
+
+    async function answer(question: Extract<ApiMessage, { request_id: string }>): Promise<void> {
+      const answered = await given.answer?.(question)
+      if (answered) questions.answered(link, { ...answered, request_id: question.request_id })
+    }
+
+    function leave(): void {
+      dispatch.leave(link)
+      questions.left(link)
+    }
 
     function grant(run: number): void {
       dispatch.grant(link, { run, ssh: 0, maintenance: 0 })
@@ -239,7 +267,7 @@ const isolation = {
   seccomp: false,
 } as const
 
-const report: AgentReport = {
+const offering: AgentReport = {
   hostname: 'test-host',
   version: '0.0.0-test',
   platform: 'linux x64',

@@ -100,21 +100,55 @@ describe.each(testingDatabases)('executors on $name', ({ open }) => {
     })
   })
 
-  it.each([{ host: 'b' }, { port: 23 }, { username: 'v' }, { host_key: `${hostKey}x` }])(
-    'send no stored secret to another target: %o',
-    async (change) => {
-      const { name } = await create(ssh())
-      await expect(patchExecutor(db, secrets, { name, patch: change, validate })).rejects.toThrow(/password/)
-      expect(await getExecutor(db, name)).toMatchObject({
-        settings: { host: 'a', port: 22 },
-        has_secrets: ['password'],
-      })
-      const sent = { ...change, password: 'new' }
-      const patched = await patchExecutor(db, secrets, { name, patch: sent, validate })
-      const { config_id } = patched as Exclude<typeof patched, string>
-      expect(await getExecutorConfig(db, secrets, config_id)).toMatchObject({ settings: sent })
-    },
-  )
+  it.each([
+    { host: 'b' },
+    { port: 23 },
+    { username: 'v' },
+    { host_key: `${hostKey}x` },
+    { host_key: [hostKey, `${hostKey}x`] },
+    { host_key: null, host_key_sha256: `SHA256:${'a'.repeat(43)}` },
+    { host_key: null, enabled: false },
+  ])('send no stored secret to another target: %o', async (change) => {
+    const { name, config_id: before } = await create(ssh())
+    const cleared = await patchExecutor(db, secrets, { name, patch: change, validate })
+    expect(cleared).toMatchObject({ has_secrets: [], settings: { enabled: false } })
+    const { config_id } = cleared as Exclude<typeof cleared, string>
+    expect((await getExecutorConfig(db, secrets, config_id))!.settings).not.toHaveProperty('password')
+    // What was submitted before goes where it was submitted to.
+    expect((await getExecutorConfig(db, secrets, before))!.settings).toMatchObject({
+      host: 'a',
+      password: 'open sesame',
+    })
+  })
+
+  it('keep secrets that are sent along with another target, and those alone', async () => {
+    const { name } = await create(ssh({ private_key: 'the key', passphrase: 'of it' }))
+    const patch = { host: 'b', password: 'new' }
+    const patched = await patchExecutor(db, secrets, { name, patch, validate })
+    expect(patched).toMatchObject({ has_secrets: ['password'], settings: { host: 'b', enabled: true } })
+    const { config_id } = patched as Exclude<typeof patched, string>
+    expect(await getExecutorConfig(db, secrets, config_id)).toMatchObject({ settings: patch })
+  })
+
+  it('are not moved away from their secrets by a patch that wants them enabled', async () => {
+    const { name } = await create(ssh())
+    const patch = { host: 'b', enabled: true }
+    await expect(patchExecutor(db, secrets, { name, patch, validate })).rejects.toThrow(/password/)
+    expect(await getExecutor(db, name)).toMatchObject({
+      settings: { host: 'a' },
+      has_secrets: ['password'],
+    })
+  })
+
+  it.each([
+    ['the same key with a comment', hostKey, `${hostKey} a comment`],
+    ['one of two keys', [hostKey, `${hostKey}x`], hostKey],
+    ['a first key', undefined, hostKey],
+  ])('keep their secrets for %s', async (_, before, host_key) => {
+    const { name } = await create(ssh({ host_key: before, enabled: before !== undefined }))
+    const patched = await patchExecutor(db, secrets, { name, patch: { host_key }, validate })
+    expect(patched).toMatchObject({ has_secrets: ['password'], settings: { host_key } })
+  })
 
   it('send no registry password to another registry', async () => {
     const { name } = await create(docker())

@@ -95,7 +95,8 @@ export async function insertExecutor(
 /**
  * Merge patch (RFC 7396) on the settings. `validate` gets the merged settings, secrets included, and returns them
  * parsed or throws: then nothing changes. Stored secrets go when they would be sent to somebody else (another host,
- * port, user, host key or registry), unless they are sent again.
+ * port, user, host key or registry), unless they are sent again. An ssh executor that is left without any is disabled
+ * by that, unless the patch itself says what `enabled` is.
  */
 export async function patchExecutor(
   db: Database,
@@ -113,11 +114,14 @@ export async function patchExecutor(
     if (executor.source !== 'rest') return 'read_only'
     const { executor_type, ...before } = executor.settings as unknown as Record<string, unknown>
     const after = mergePatch(before, patch) as Record<string, unknown>
-    const kept = goesElsewhere(before, after) ? {} : await openSecrets(tx, secrets, executor.config_id)
+    const moved = goesElsewhere(before, after)
+    const kept = moved ? {} : await openSecrets(tx, secrets, executor.config_id)
     const sent = Object.fromEntries(
       secretFieldsOf(executor.executor_type).map((field) => [field, kept[field]]),
     )
     const merged = mergePatch({ ...before, ...definedOf(sent) }, patch) as Record<string, unknown>
+    const bare = merged['password'] === undefined && merged['private_key'] === undefined
+    if (moved && executor_type === 'ssh' && bare && !('enabled' in patch)) merged['enabled'] = false
     await setVersion(tx, secrets, executor.executor_id, validate({ ...merged, executor_type }))
     return (await getExecutor(tx, name))!
   })
@@ -173,16 +177,21 @@ async function lockExecutor(tx: Database, name: string): Promise<ExecutorRow | u
 
 /** Whether secrets of `before` would reach somebody else with the settings `after`. */
 function goesElsewhere(before: Record<string, unknown>, after: Record<string, unknown>): boolean {
-  const target = ({ host, port, username, host_key, host_key_sha256, image }: Record<string, unknown>) =>
-    JSON.stringify([
-      host,
-      port,
-      username,
-      host_key,
-      host_key_sha256,
-      typeof image !== 'string' || registryOf(image),
-    ])
-  return target(before) !== target(after)
+  const target = ({ host, port, username, image }: Record<string, unknown>) =>
+    JSON.stringify([host, port, username, typeof image !== 'string' || registryOf(image)])
+  if (target(before) !== target(after)) return true
+  // A first key lets nobody in who was let in before, nor does one of two that goes.
+  const trusted = hostKeysOf(before)
+  const trusts = hostKeysOf(after)
+  return trusted.length > 0 && (trusts.length === 0 || !trusts.every((one) => trusted.includes(one)))
+}
+
+/** Without comments. */
+function hostKeysOf({ host_key, host_key_sha256 }: Record<string, unknown>): string[] {
+  return [host_key, host_key_sha256]
+    .flat()
+    .filter((one) => typeof one === 'string')
+    .map((one) => one.split(' ').slice(0, 2).join(' '))
 }
 
 function definedOf(fields: Record<string, unknown>): Record<string, unknown> {

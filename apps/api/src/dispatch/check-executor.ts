@@ -1,0 +1,58 @@
+import type { AssignedExecutor, CheckReport, ExecutorCheck } from '@errand/shared'
+import { CannotOpen, type Secrets } from '../secrets/secrets.ts'
+import { listAgents } from '../store/agents.ts'
+import type { Database } from '../store/database.ts'
+import { type ExecutorConfig, type ExecutorRow, getExecutorConfig } from '../store/executors.ts'
+import { whoServes } from '../store/waiting-reason.ts'
+import type { Questions } from './questions.ts'
+import { whyUnanswered } from './why-unanswered.ts'
+
+export type CheckExecutor = (
+  executor: ExecutorRow,
+  asked: Omit<AssignedExecutor, 'executor'>,
+) => Promise<ExecutorCheck>
+
+/** Asks every agent that would get the executor's jobs whether they would run there now. */
+export function createCheckExecutor(parts: {
+  db: Database
+  secrets: Secrets
+  questions: Pick<Questions, 'check'>
+}): CheckExecutor {
+  const { db, secrets, questions } = parts
+
+  return async function checkExecutor({ name, config_id, executor_type, settings }, asked) {
+    const need = { executorType: executor_type, labels: settings.agent_labels }
+    const { agents, reason } = whoServes(need, await listAgents(db))
+    const none = (why: string | null) => ({ name, config_id, ok: false, reason: why, agents: [] })
+    if (agents.length === 0) return none(reason)
+    const config = await configOf(config_id)
+    if (config === undefined) return none('its secrets cannot be read; was ERRAND_SECRET_KEY changed?')
+    const checks = agents.map(async (agent) => {
+      const report = await reportOf(agent.agent_id, config, asked)
+      const ok = report.findings.every((one) => one.ok)
+      return { agent_id: agent.agent_id, agent: agent.name, ok, ...report }
+    })
+    const checked = await Promise.all(checks)
+    return { name, config_id, ok: checked.every((one) => one.ok), reason: null, agents: checked }
+  }
+
+  async function configOf(configId: string): Promise<ExecutorConfig | undefined> {
+    try {
+      return await getExecutorConfig(db, secrets, configId)
+    } catch (error) {
+      if (error instanceof CannotOpen) return undefined
+      throw error
+    }
+  }
+
+  async function reportOf(
+    agentId: string,
+    { executor_type, name, config_id, source, settings }: ExecutorConfig,
+    asked: Omit<AssignedExecutor, 'executor'>,
+  ): Promise<CheckReport> {
+    const executor = { executor_type, name, config_id, source, settings }
+    const answer = await questions.check(agentId, { type: 'check', executor, ...asked })
+    if (typeof answer !== 'string') return answer.report
+    return { runtime_id: null, findings: [{ what: 'agent', ok: false, ...whyUnanswered[answer] }] }
+  }
+}

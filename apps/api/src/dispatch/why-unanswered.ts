@@ -1,0 +1,14 @@
+import type { CheckFinding } from '@errand/shared'
+import type { Unanswered } from './questions.ts'
+
+/** In words, why an agent that is online has not answered. */
+export const whyUnanswered: Record<Unanswered, Required<Pick<CheckFinding, 'detail' | 'advice'>>> = {
+  not_here: {
+    detail: 'it is connected to another replica of this API, and only that one can ask it',
+    advice: 'ask again: another replica may answer',
+  },
+  silent: {
+    detail: 'it did not answer in time',
+    advice: 'ask again; if it never answers, look into its log, and update it if it is older than this API',
+  },
+}
