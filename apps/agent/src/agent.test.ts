@@ -50,6 +50,24 @@ describe('a connect', () => {
     expect(api.credits).toBe(1)
   })
 
+  it('tells anew what it can do when a backend comes or goes, and its jobs go on', async () => {
+    let available = false
+    const backend = { probe: () => Promise.resolve({ available, isolation: null, missing: [] }) }
+    await using agent = startAgent(api, { backend, time: { probeEveryMs: 20 } })
+    const told = () => api.of('hello').map(({ report }) => report.backends.localhost?.available)
+    await api.until(() => api.credits > 0)
+    const job = api.assign(assignment([{ stdout: 'x' }, { sleep_ms: 200 }, { exit: 0 }]))
+    await api.until(() => api.of('started').length > 0 || api.of('output').length > 0)
+    available = true
+    await api.until(() => api.sessions === 2 && api.of('inventory').length === 2)
+    expect(told()).toEqual([false, true])
+    expect(await api.result(job)).toMatchObject({ outcome: 'succeeded', text: 'x' })
+    available = false
+    await api.until(() => api.of('hello').length === 3)
+    expect(told()).toEqual([false, true, false])
+    expect(agent.spool.hasSeen(job)).toBe(true)
+  })
+
   it('ends with an error that says so when the API refuses the agent', async () => {
     await using agent = startAgent(api)
     await api.until(() => api.credits > 0)

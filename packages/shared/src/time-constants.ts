@@ -27,6 +27,8 @@ export const timeConstants = {
   reconnectMaxMs: 64_000,
   /** A socket that has not proved who it is by then is closed. */
   handshakeMs: 5_000,
+  /** An agent looks this often whether a backend has come or gone. */
+  probeEveryMs: 15_000,
   /** The slow poll that is the truth behind every hint: unclaimed work, missed notices. */
   pollEveryMs: 1_000,
   /** The first delay of a retry; doubles each attempt, with full jitter, up to the largest. */

@@ -4,6 +4,7 @@ import type { AgentReport, TimeConstants } from '@errand/shared'
 import type { AgentKey, Enrolled } from '../identity.ts'
 import type { Log } from '../log.ts'
 import { Refused } from '../refused.ts'
+import { backendsChanged } from './backends-changed.ts'
 import type { Lease } from './lease.ts'
 import type { Monotonic } from './monotonic.ts'
 import { ReconnectWindow } from './reconnect-window.ts'
@@ -50,9 +51,12 @@ export class Connection {
       const now = await report()
       if (this.#closing.signal.aborted) return
       this.#session = new Session(this.#parts, now)
+      let outdated = false
+      void this.#watchBackends(this.#session, now, () => (outdated = true))
       const { code, reason, lastedMs } = await this.#session.ended
       this.#session = undefined
       if (this.#closing.signal.aborted) return
+      if (outdated) continue
       throwIfRefused(code, reason)
       if (lastedMs > time.pingEveryMs) window.reset()
       // Somebody else has this identity: two that take it from each other do so seldom.
@@ -70,6 +74,18 @@ export class Connection {
   /** The session is worth nothing any more, such as when its lease has run out: begins a new one. */
   renew(reason: string): void {
     this.#session?.terminate(reason)
+  }
+
+  /** What it can do is told at a connect: when that has changed, another session takes the place of this one at once. */
+  async #watchBackends(session: Session, told: AgentReport, changed: () => void): Promise<void> {
+    const { report, time, log } = this.#parts
+    const over = new AbortController()
+    void session.ended.then(() => over.abort())
+    const given = { everyMs: time.probeEveryMs, signal: over.signal }
+    if (!(await backendsChanged(told, report, given))) return
+    log.info({}, 'what the agent can do has changed: it connects anew')
+    changed()
+    session.terminate('what the agent can do has changed')
   }
 
   close(): void {

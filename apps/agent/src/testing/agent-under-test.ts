@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import { agentPolicy, scaleTime } from '@errand/shared'
 import type { Assignment, SubmissionBody, TimeConstants } from '@errand/shared'
 import { Agent } from '../agent.ts'
+import type { Backend } from '../backends/backend.ts'
 import { createFake } from '../backends/fake/fake.ts'
 import { monotonic } from '../connection/monotonic.ts'
 import { readOrCreateKey } from '../identity.ts'
@@ -25,7 +26,7 @@ export interface AgentUnderTest extends AsyncDisposable {
 /** An agent in this process with the fake backend and two slots, known to the scripted API. */
 export function startAgent(
   api: ScriptedApi,
-  given: { time?: Partial<TimeConstants>; policy?: object; slots?: number } = {},
+  given: { time?: Partial<TimeConstants>; policy?: object; slots?: number; backend?: Partial<Backend> } = {},
 ): AgentUnderTest {
   const agentDir = mkdtempSync(join(tmpdir(), 'errand-agent-'))
   const key = readOrCreateKey(agentDir)
@@ -37,7 +38,7 @@ export function startAgent(
     policy: agentPolicy.parse(given.policy ?? {}),
     spool,
     bootId: 'boot-1',
-    backends: { localhost: createFake() },
+    backends: { localhost: { ...createFake(), ...given.backend } },
     slots: { run: given.slots ?? 2, ssh: 0, maintenance: 0 },
     hostname: 'host',
     version: '0',
