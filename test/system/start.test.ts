@@ -129,8 +129,11 @@ describe('the start', () => {
       env: { ERRAND_LOCAL_AGENT: 'off', DATABASE_URL: await testDatabase() },
     })
     expect(command.output).not.toContain('First execution')
-    const record = await command.client.submit({ executor: 'local_python_default', code: '' })
-    expect(record).toMatchObject({ status: 'waiting' } satisfies Partial<ExecutionRecord>)
+    for (const executor of ['local_python_default', 'docker_python_default']) {
+      const { id } = await command.client.submit({ executor, code: '' })
+      const waits: Partial<ExecutionRecord> = { status: 'waiting', waiting_reason: 'no agent is enrolled' }
+      expect(await command.client.execution(id)).toMatchObject(waits)
+    }
   })
 })
 

@@ -44,6 +44,35 @@ describe.each(['pglite', 'postgres'] as const)('dispatch on %s', (database) => {
     second.leave()
   })
 
+  it('gives ssh jobs the slots for ssh, and those of docker and localhost the slots for runs', async () => {
+    const offers = { available: true, isolation: null, missing: [] }
+    const backends = { docker: offers, ssh: offers, localhost: offers }
+    const agent = await test.connectAgent(0, undefined, { backends })
+    const host_key = `ssh-ed25519 ${'A'.repeat(68)}`
+    const target = { executor_type: 'ssh', host: 'h', username: 'u', password: 'p', host_key }
+    await test.request('POST', '/executors', { body: { name: 'remote', ...target } })
+    const [docker, local, ssh, another] = [
+      await test.submit({ executor: 'docker_python' }),
+      await test.submit(),
+      await test.submit({ executor: 'remote' }),
+      await test.submit({ executor: 'remote' }),
+    ]
+    const assigned = () => agent.assigned.map((job) => [job.id, job.slot_class])
+    agent.grant(0, 1)
+    await vi.waitFor(() => expect(assigned()).toEqual([[ssh.id, 'ssh']]))
+    agent.grant(2)
+    await vi.waitFor(() => expect(assigned()).toHaveLength(3))
+    expect(assigned().slice(1)).toEqual([
+      [docker.id, 'run'],
+      [local.id, 'run'],
+    ])
+    const full = 'every slot of the agents that could take it is taken'
+    expect(await reasonOf(another.id)).toBe(full)
+    const list = await test.request('GET', '/executions?status=waiting&executor=remote')
+    expect(await list.json()).toMatchObject({ data: [{ id: another.id, waiting_reason: full }] })
+    agent.leave()
+  })
+
   it('holds back what waits for an executor while that is disabled', async () => {
     await make('resting', {})
     const agent = await test.connectAgent(0)

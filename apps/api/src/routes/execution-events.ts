@@ -14,6 +14,7 @@ import { type Database, Unavailable } from '../store/database.ts'
 import { toRecord } from '../store/execution-row.ts'
 import { withOutput } from '../store/read-execution.ts'
 import { readOutput } from '../store/read-output.ts'
+import { withWaitingReason } from '../store/waiting-reason.ts'
 
 /** Proxies close what is silent; a comment now and then keeps it open. Milliseconds. */
 const heartbeatMs = 15_000
@@ -94,7 +95,7 @@ async function dataOf(
 ): Promise<ExecutionEvents[keyof ExecutionEvents]> {
   if (event.type === 'end') return toRecord(await withOutput(db, event.execution))
   if (event.type === 'status') {
-    const { status, attempt, waiting_reason } = event.execution
+    const { status, attempt, waiting_reason } = await withWaitingReason(db, event.execution)
     return { id, status, attempt, waiting_reason }
   }
   const { stream, attempt, offset, bytes } = event

@@ -14,7 +14,7 @@ import { toRecord, toSummary } from '../store/execution-row.ts'
 import { listExecutions } from '../store/list-executions.ts'
 import { readExecution } from '../store/read-execution.ts'
 import { readRequest } from '../store/read-request.ts'
-import { withWaitingReason } from '../store/waiting-reason.ts'
+import { withWaitingReason, withWaitingReasons } from '../store/waiting-reason.ts'
 
 const listQuery = z.strictObject({
   limit: limitParam,
@@ -50,7 +50,8 @@ export function executionRoutes({ db, live, dispatch }: Parts) {
       })
       const next_cursor = next && encodeCursor(next)
       if (next_cursor) c.header('link', nextLink(c, next_cursor))
-      return c.json({ data: rows.map(toSummary), next_cursor, ...(count && { total }) })
+      const data = (await withWaitingReasons(db, rows)).map(toSummary)
+      return c.json({ data, next_cursor, ...(count && { total }) })
     })
 
     .get('/executions/:id', async (c) => {

@@ -16,6 +16,9 @@ const limitNames = limits.keyof().options
  * caller asks for more than the executor has. `required` are those that a backend must keep or refuse the job: all
  * that are in force, for an executor without the means (localhost, ssh) has none that nobody set. The output limit
  * is kept everywhere.
+ *
+ * What a container writes lies in its memory, so docker's disk limit is never more than half of its memory limit,
+ * whatever was asked for: the record tells what was applied.
  */
 export function limitsInForce(
   executor: ExecutorSettings,
@@ -41,6 +44,8 @@ export function limitsInForce(
     if (value !== undefined) inForce[name] = value
   }
   if (errors.length > 0) throw invalid(errors)
+  if (executor.executor_type === 'docker')
+    inForce.disk_limit_mb = Math.min(inForce.disk_limit_mb!, Math.floor(inForce.mem_limit_mb! / 2))
   return {
     limits: inForce,
     required: limitNames.filter((name) => name !== 'output_limit_kb' && inForce[name] !== undefined),

@@ -217,9 +217,13 @@ describe.each(['pglite', 'postgres'] as const)('POST /executions on %s', (databa
       agent.leave()
     })
 
-    it('answers 202 when it takes longer', async () => {
-      const answer = await post(valid, { prefer: 'wait=0.05' })
+    it('answers 202 when it takes longer, and says what it waits for', async () => {
+      const agent = await test.connectAgent(1)
+      const answer = await post({ executor: 'docker_python', code: '' }, { prefer: 'wait=0.05' })
+      agent.leave()
       expect(answer.status).toBe(202)
+      const reason = 'no agent that is online offers docker'
+      expect(await answer.json()).toMatchObject({ status: 'waiting', waiting_reason: reason })
       expect(answer.headers.get('preference-applied')).toBe('wait=0.05')
       expect(answer.headers.get('retry-after')).toBe('1')
     })

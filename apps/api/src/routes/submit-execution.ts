@@ -24,6 +24,7 @@ import { findRepeated } from '../store/find-repeated.ts'
 import { newId } from '../store/new-id.ts'
 import { withOutput } from '../store/read-execution.ts'
 import type { NewExecution, Submitted } from '../store/submit.ts'
+import { withWaitingReason } from '../store/waiting-reason.ts'
 import type { ExecutorCache } from './executor-cache.ts'
 import { limitsInForce } from './limits-in-force.ts'
 
@@ -152,7 +153,7 @@ async function answer(
   if (isFinal(stored.status)) return c.json(toRecord(await withOutput(db, stored)), waitSec > 0 ? 200 : 202)
 
   const latest = waitSec > 0 ? await watch.within(waitSec * 1_000, c.req.raw.signal, closing) : undefined
-  const whole = latest && (await unlessAway(() => withOutput(db, latest)))
+  const whole = latest && (await unlessAway(async () => withWaitingReason(db, await withOutput(db, latest))))
   if (whole && isFinal(whole.status)) return c.json(toRecord(whole))
   return c.json(toRecord(whole ?? stored), 202, { 'retry-after': '1' })
 }

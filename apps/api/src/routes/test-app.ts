@@ -199,8 +199,8 @@ export async function openTestApp(database: 'pglite' | 'postgres' = 'postgres') 
       questions.left(link)
     }
 
-    function grant(run: number): void {
-      dispatch.grant(link, { run, ssh: 0, maintenance: 0 })
+    function grant(run: number, ssh = 0): void {
+      dispatch.grant(link, { run, ssh, maintenance: 0 })
     }
 
     function start({ id, fence }: Assignment): Promise<void> {

@@ -17,17 +17,31 @@ export interface Need {
 
 /** The row with `waiting_reason` in words where it waits for an agent and nobody has said why: what is known now. */
 export async function withWaitingReason(db: Database, row: ExecutionRow): Promise<ExecutionRow> {
-  if (row.status !== 'waiting' || row.waiting_reason !== null) return row
-  const [need] = await db.query<Need>(needStatement, [row.queue_id])
-  return need === undefined ? row : { ...row, waiting_reason: whyItWaits(need, await listAgents(db)) }
+  const [explained] = await withWaitingReasons(db, [row])
+  return explained!
 }
 
-const needStatement = `
-select e.executor_type as "executorType", q.labels, (v.settings->>'enabled')::boolean as enabled,
+/** The same for many, in their order. */
+export async function withWaitingReasons(
+  db: Database,
+  rows: readonly ExecutionRow[],
+): Promise<readonly ExecutionRow[]> {
+  const unexplained = rows.filter((row) => row.status === 'waiting' && row.waiting_reason === null)
+  if (unexplained.length === 0) return rows
+  const queues = new Set(unexplained.map((row) => row.queue_id))
+  const needs = await db.query<Need & { id: number }>(needsStatement, [JSON.stringify([...queues])])
+  const agents = await listAgents(db)
+  const reasons = new Map(needs.map((need) => [need.id, whyItWaits(need, agents)]))
+  const explain = (row: ExecutionRow) => ({ ...row, waiting_reason: reasons.get(row.queue_id) ?? null })
+  return rows.map((row) => (unexplained.includes(row) ? explain(row) : row))
+}
+
+const needsStatement = `
+select q.id, e.executor_type as "executorType", q.labels, (v.settings->>'enabled')::boolean as enabled,
   (v.settings->>'max_concurrency')::int as "limit",
   (select count(*) from jobs h where h.executor_id = e.id and ${isAmongHeld('h')}) as held
-from queues q join code_executors e on e.id = q.executor_id join ${allVersions} v on v.config_id = e.config_id
-where q.id = $1`
+from json_array_elements_text($1::text::json) i(id) join queues q on q.id = i.id::int
+join code_executors e on e.id = q.executor_id join ${allVersions} v on v.config_id = e.config_id`
 
 export function whyItWaits(need: Need, agents: readonly Agent[]): string {
   if (!need.enabled) return 'its executor is disabled'
