@@ -1,7 +1,7 @@
 import { closeCode, slotClass, type SlotClass, type Slots } from '@errand/shared'
 import type { Log } from '../log.ts'
 import { claim, type Claim } from '../store/claim.ts'
-import { claimWithinLimits } from '../store/claim-within-limits.ts'
+import { createClaimWithinLimits } from '../store/claim-within-limits.ts'
 import { Unavailable, type Database } from '../store/database.ts'
 import type { Finish } from '../store/finish.ts'
 import { listQueues, type Queue } from '../store/queues.ts'
@@ -33,6 +33,7 @@ interface Connected {
  * how much they can take. A kick is a hint; `poll` is the truth.
  */
 export function createDispatch({ db, log, finish, assignmentOf }: DispatchParts) {
+  const claimWithinLimits = createClaimWithinLimits(db)
   const connected = new Map<string, Connected>()
   let queues: Queue[] = []
 
@@ -145,9 +146,7 @@ export function createDispatch({ db, log, finish, assignmentOf }: DispatchParts)
   function claimOf({ agentId, epoch }: AgentLink, slots: number, served: readonly Queue[]): Promise<Claim[]> {
     const ids = (limited: boolean) => served.filter((one) => one.limited === limited).map((one) => one.id)
     const given = { agentId, epoch, slots, free: ids(false), limited: ids(true) }
-    return given.limited.length === 0
-      ? claim(db, { ...given, queues: given.free })
-      : claimWithinLimits(db, given)
+    return given.limited.length === 0 ? claim(db, { ...given, queues: given.free }) : claimWithinLimits(given)
   }
 
   function sendCancels(agent: Connected): void {

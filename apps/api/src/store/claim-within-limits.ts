@@ -3,33 +3,44 @@ import type { Database } from './database.ts'
 import { allVersions } from './executor-version.ts'
 import { isAmongHeld } from './is-held.ts'
 
+export type ClaimWithinLimits = (given: {
+  agentId: string
+  epoch: number
+  free: readonly number[]
+  limited: readonly number[]
+  slots: number
+}) => Promise<Claim[]>
+
 /**
  * As `claim`, where some of the queues belong to executors with a `max_concurrency`: of each of those no more jobs are
  * held at once than that, whoever claims. `limited` are those queues, `free` the others. Who holds the lock of an
  * executor is the only one who claims of it, and counts only then; so it takes a transaction, which only agents pay for
  * that serve such an executor while it has something to claim and room for it.
  */
-export async function claimWithinLimits(
-  db: Database,
-  given: {
-    agentId: string
-    epoch: number
-    free: readonly number[]
-    limited: readonly number[]
-    slots: number
-  },
-): Promise<Claim[]> {
-  const { agentId, epoch, free, limited, slots } = given
-  const open = await db.query<{ id: number; executor_id: string }>(openStatement, [JSON.stringify(limited)])
-  if (open.length === 0) return claim(db, { agentId, epoch, queues: free, slots })
-  const executors = JSON.stringify([...new Set(open.map((one) => one.executor_id))])
-  const queues = JSON.stringify([...free, ...open.map((one) => one.id)])
-  return db.transaction(async (tx) => {
-    // In a statement of its own: the next one sees what the holder before has committed.
-    await tx.query(lockStatement, [executors])
-    const rows = await tx.query<ClaimRow>(claimWithRoomStatement, [agentId, epoch, queues, slots, executors])
-    return rows.map(toClaim)
-  })
+export function createClaimWithinLimits(db: Database): ClaimWithinLimits {
+  let turn: Promise<unknown> = Promise.resolve()
+
+  return async function claimWithinLimits({ agentId, epoch, free, limited, slots }) {
+    const open = await db.query<{ id: number; executor_id: string }>(openStatement, [JSON.stringify(limited)])
+    if (open.length === 0) return claim(db, { agentId, epoch, queues: free, slots })
+    const executors = JSON.stringify([...new Set(open.map((one) => one.executor_id))])
+    const queues = JSON.stringify([...free, ...open.map((one) => one.id)])
+    return inTurn(() =>
+      db.transaction(async (tx) => {
+        // In a statement of its own: the next one sees what the holder before has committed.
+        await tx.query(lockStatement, [executors])
+        const given = [agentId, epoch, queues, slots, executors]
+        return (await tx.query<ClaimRow>(claimWithRoomStatement, given)).map(toClaim)
+      }),
+    )
+  }
+
+  /** So those of one replica wait for each other here, and not each with a connection that others need. */
+  function inTurn<T>(act: () => Promise<T>): Promise<T> {
+    const mine = turn.then(act)
+    turn = mine.catch(() => {})
+    return mine
+  }
 }
 
 /** SQL, of a row `e` of `code_executors` and `v` of its version: how many more of its jobs may be held; null: any number. */
