@@ -94,6 +94,14 @@ describe.each(['pglite', 'postgres'] as const)('POST /executors/{name}/host-key 
     })
   })
 
+  it('takes secrets only with the key, of an executor that was made without either', async () => {
+    const name = await make({ enabled: false, password: undefined })
+    await connect(presenting(lineOf('A')))
+    expect((await ask(name, { confirm: a, enabled: true })).status).toBe(422)
+    const stored = await ask(name, { confirm: a, enabled: true, private_key: 'the key' })
+    expect(await stored.json()).toMatchObject({ enabled: true, has_secrets: ['private_key'] })
+  })
+
   it('clears the secrets that were stored for another key, unless they are sent along', async () => {
     await connect(presenting(lineOf('A')))
     const name = await make({ host_key: lineOf('B') })
