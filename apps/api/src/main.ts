@@ -13,6 +13,7 @@ import { createCheckExecutor } from './dispatch/check-executor.ts'
 import { createDispatch } from './dispatch/dispatch.ts'
 import { createQuestions } from './dispatch/questions.ts'
 import { createSeeHostKeys } from './dispatch/see-host-keys.ts'
+import { createSubmitToAgent } from './dispatch/submit-to-agent.ts'
 import { createIngest } from './ingest/ingest.ts'
 import { createLive } from './live/live.ts'
 import { publishChange } from './live/publish-change.ts'
@@ -82,7 +83,7 @@ async function main(): Promise<void> {
     secrets,
     time,
     log,
-    submit: createSubmit(db),
+    submit: createSubmitToAgent(createSubmit(db), dispatch),
     verifyKey: createVerifyKey(db),
     queueFor: createQueueFor(db),
     serverId,

@@ -29,8 +29,8 @@ export function createAssignmentOf(db: Database, secrets: Secrets): (claim: Clai
         runtime: execution.runtime,
         limits: execution.limits,
         required_limits: execution.required_limits,
-        ...(request
-          ? { request: JSON.parse(decoder.decode(request)) }
+        ...(request !== null
+          ? { request }
           : {
               input: {
                 token: await secrets.workToken(id, fence),
@@ -51,5 +51,3 @@ export function createAssignmentOf(db: Database, secrets: Secrets): (claim: Clai
     return config
   }
 }
-
-const decoder = new TextDecoder()

@@ -5,6 +5,7 @@ import { createClaimWithinLimits } from '../store/claim-within-limits.ts'
 import { Unavailable, type Database } from '../store/database.ts'
 import type { Finish } from '../store/finish.ts'
 import { listQueues, type Queue } from '../store/queues.ts'
+import type { Offer } from '../store/submit.ts'
 import type { AgentLink } from './agent-link.ts'
 import type { Assign } from './assignment-of.ts'
 import { servedQueues } from './served-queues.ts'
@@ -20,12 +21,25 @@ export interface DispatchParts {
 interface Connected {
   link: AgentLink
   labels: Readonly<Record<string, string>>
+  /** The queues that a slot of each class serves. */
+  served: Record<SlotClass, readonly Queue[]>
+  /** Of those that were granted, what is neither used nor being asked for. */
   credits: Slots
-  /** At most one claim for an agent is under way; `again` says that something came up meanwhile. */
+  /** Classes for which something may wait: since the last claim that found less than it asked for, a kick came. */
+  mayWait: Set<SlotClass>
+  /** At most one claim for an agent is under way. */
   claiming: boolean
-  again: boolean
   /** Cancels of jobs whose assignment may not have been sent yet. */
   cancelsAfterClaim: { id: string; fence: number }[]
+  /** Executions that are being submitted into one of its slots, and the fence that was canceled meanwhile. */
+  reserved: Map<string, number | undefined>
+}
+
+/** A slot that is kept free for an execution while that is being submitted. */
+export interface Reservation {
+  readonly offer: Offer
+  /** To be called once: sends the assignment where the offer was taken, else gives the slot back. */
+  settle(taken: Claim | undefined): void
 }
 
 /**
@@ -41,6 +55,7 @@ export function createDispatch({ db, log, finish, assignmentOf }: DispatchParts)
     join,
     leave,
     grant,
+    reserve,
     kick,
     freed,
     cancel,
@@ -58,15 +73,24 @@ export function createDispatch({ db, log, finish, assignmentOf }: DispatchParts)
     const older = before && before.epoch > link.epoch ? link : before
     older?.close(closeCode.replaced, 'a newer session has taken over')
     if (older === link) return
-    const credits = { run: 0, ssh: 0, maintenance: 0 }
-    connected.set(link.agentId, {
+    const agent: Connected = {
       link,
       labels: link.labels,
-      credits,
+      served: { run: [], ssh: [], maintenance: [] },
+      credits: { run: 0, ssh: 0, maintenance: 0 },
+      mayWait: new Set(slotClass.options),
       claiming: false,
-      again: false,
       cancelsAfterClaim: [],
-    })
+      reserved: new Map(),
+    }
+    serve(agent)
+    connected.set(link.agentId, agent)
+  }
+
+  function serve(agent: Connected): void {
+    const { labels, link } = agent
+    for (const one of slotClass.options)
+      agent.served[one] = servedQueues(queues, { labels, report: link.report }, one)
   }
 
   function leave(link: AgentLink): void {
@@ -77,15 +101,52 @@ export function createDispatch({ db, log, finish, assignmentOf }: DispatchParts)
     const agent = connected.get(link.agentId)
     if (agent?.link !== link) return
     for (const one of slotClass.options) agent.credits[one] += credits[one]
-    pump(agent)
+    void pump(agent)
+  }
+
+  /**
+   * Keeps a slot of an agent for an execution that is about to be submitted to this queue: of the freest agent that
+   * serves it. The store decides whether it gets it. Undefined where there is none, or where only a claim may assign it.
+   */
+  function reserve(executionId: string, queueId: number): Reservation | undefined {
+    let best: { agent: Connected; slot: SlotClass; free: number } | undefined
+    for (const agent of connected.values())
+      for (const slot of slotClass.options) {
+        const free = agent.credits[slot]
+        if (free <= (best?.free ?? 0)) continue
+        const queue = agent.served[slot].find(({ id }) => id === queueId)
+        if (queue && !queue.limited) best = { agent, slot, free }
+      }
+    if (best === undefined) return undefined
+    const { agent, slot } = best
+    agent.credits[slot] -= 1
+    agent.reserved.set(executionId, undefined)
+    const { agentId, epoch } = agent.link
+    return {
+      offer: { agentId, epoch, queues: agent.served[slot].map(({ id }) => id) },
+      settle: (taken) => void settle(agent, slot, executionId, taken),
+    }
+  }
+
+  async function settle(agent: Connected, slot: SlotClass, id: string, taken: Claim | undefined) {
+    if (taken === undefined) agent.credits[slot] += 1
+    else await assignInto(agent, slot, taken).catch((error: unknown) => logUnassigned(agent, error))
+    const canceled = agent.reserved.get(id)
+    agent.reserved.delete(id)
+    if (canceled !== undefined) agent.link.send({ type: 'cancel', id, fence: canceled })
+    void pump(agent)
   }
 
   /** Something may be claimable: in this queue, or anywhere. The freest agents come first. */
   function kick(queueId?: number): void {
     if (queueId !== undefined && !queues.some((queue) => queue.id === queueId))
-      void refreshQueues().then(() => kick())
-    const free = [...connected.values()].filter((agent) => sum(agent.credits) > 0)
-    for (const agent of free.sort((a, b) => sum(b.credits) - sum(a.credits))) pump(agent)
+      return void refreshQueues().then(() => kick())
+    const agents = [...connected.values()]
+    for (const agent of agents)
+      for (const one of slotClass.options)
+        if (queueId === undefined || agent.served[one].some(({ id }) => id === queueId))
+          agent.mayWait.add(one)
+    for (const agent of agents.sort((a, b) => sum(b.credits) - sum(a.credits))) void pump(agent)
   }
 
   /** A job of this queue is held no more. Where its executor has a `max_concurrency`, another may be claimed. */
@@ -104,43 +165,53 @@ export function createDispatch({ db, log, finish, assignmentOf }: DispatchParts)
       log.warn({ err: error }, 'could not read the queues')
       return queues
     })
+    for (const agent of connected.values()) serve(agent)
   }
 
-  function pump(agent: Connected): void {
-    agent.again = true
+  async function pump(agent: Connected): Promise<void> {
     if (agent.claiming) return
     agent.claiming = true
-    void claimWhileAble(agent).finally(() => {
-      agent.claiming = false
+    for (let slot = slotToFill(agent); slot !== undefined; slot = slotToFill(agent)) {
+      await claimInto(agent, slot).catch((error: unknown) => logUnassigned(agent, error))
       sendCancels(agent)
-    })
+    }
+    // In the same turn as the last look: a kick in between would be lost.
+    agent.claiming = false
   }
 
-  async function claimWhileAble(agent: Connected): Promise<void> {
-    const { link, credits } = agent
-    while (agent.again && connected.get(link.agentId) === agent) {
-      agent.again = false
-      for (const one of slotClass.options) {
-        const served = servedQueues(queues, { labels: agent.labels, report: link.report }, one)
-        if (credits[one] === 0 || served.length === 0) continue
-        await claimInto(agent, one, served).catch((error: unknown) => {
-          // What was claimed and not sent is found by the agent's next renewal; what was not claimed, by the poll.
-          const level = error instanceof Unavailable ? 'warn' : 'error'
-          log[level]({ agent_id: link.agentId, err: error }, 'could not claim')
-        })
-      }
-    }
+  function slotToFill(agent: Connected): SlotClass | undefined {
+    const { link, credits, served, mayWait } = agent
+    if (connected.get(link.agentId) !== agent) return undefined
+    return slotClass.options.find((one) => mayWait.has(one) && credits[one] > 0 && served[one].length > 0)
   }
 
-  async function claimInto(agent: Connected, slot: SlotClass, served: readonly Queue[]): Promise<void> {
-    const claims = await claimOf(agent.link, agent.credits[slot], served)
-    agent.credits[slot] -= claims.length
-    for (const one of claims) {
-      if (await assign(agent.link, one)) continue
-      agent.credits[slot] += 1
-      agent.again = true
+  /** What was claimed and not sent is found by the agent's next renewal; what was not claimed, by the poll. */
+  function logUnassigned({ link }: Connected, error: unknown): void {
+    const level = error instanceof Unavailable ? 'warn' : 'error'
+    log[level]({ agent_id: link.agentId, err: error }, 'could not assign')
+  }
+
+  async function claimInto(agent: Connected, slot: SlotClass): Promise<void> {
+    const { link, credits, served, mayWait } = agent
+    const slots = credits[slot]
+    // Nobody else may spend them meanwhile.
+    credits[slot] = 0
+    mayWait.delete(slot)
+    let claims: Claim[] = []
+    try {
+      claims = await claimOf(link, slots, served[slot])
+    } finally {
+      credits[slot] += slots - claims.length
     }
-    sendCancels(agent)
+    if (claims.length === slots) mayWait.add(slot)
+    for (const one of claims) await assignInto(agent, slot, one)
+  }
+
+  /** Where it can't be sent another may have the slot. */
+  async function assignInto(agent: Connected, slot: SlotClass, one: Claim): Promise<void> {
+    if (await assign(agent.link, one)) return
+    agent.credits[slot] += 1
+    agent.mayWait.add(slot)
   }
 
   function claimOf({ agentId, epoch }: AgentLink, slots: number, served: readonly Queue[]): Promise<Claim[]> {
@@ -173,8 +244,9 @@ export function createDispatch({ db, log, finish, assignmentOf }: DispatchParts)
   function cancel(agentId: string, id: string, fence: number): void {
     const agent = connected.get(agentId)
     if (agent === undefined) return
-    // The job may have been claimed a moment ago, its assignment not sent: the cancel must not overtake it.
-    if (agent.claiming) agent.cancelsAfterClaim.push({ id, fence })
+    // The job may have been assigned a moment ago, its assignment not sent: the cancel must not overtake it.
+    if (agent.reserved.has(id)) agent.reserved.set(id, fence)
+    else if (agent.claiming) agent.cancelsAfterClaim.push({ id, fence })
     else agent.link.send({ type: 'cancel', id, fence })
   }
 
@@ -182,7 +254,9 @@ export function createDispatch({ db, log, finish, assignmentOf }: DispatchParts)
     const agent = connected.get(agentId)
     if (agent === undefined) return
     agent.labels = labels
-    pump(agent)
+    serve(agent)
+    for (const one of slotClass.options) agent.mayWait.add(one)
+    void pump(agent)
   }
 
   /** Undefined when it is not connected here. */

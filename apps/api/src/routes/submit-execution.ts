@@ -50,7 +50,6 @@ export function submitRoute(parts: Parts, executors: ExecutorCache, readRow: Rea
     using watch = watchEnd(item.id)
     const submitted = await parts.submit(item)
     if (submitted.kind !== 'stored') return answerBefore(c, submitted, waitSec)
-    parts.dispatch.kick(item.queueId)
     return await answer(c, parts, submitted.job, watch, waitSec)
   })
 

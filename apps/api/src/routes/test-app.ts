@@ -19,6 +19,7 @@ import { createCheckExecutor } from '../dispatch/check-executor.ts'
 import { createDispatch } from '../dispatch/dispatch.ts'
 import { createQuestions } from '../dispatch/questions.ts'
 import { createSeeHostKeys } from '../dispatch/see-host-keys.ts'
+import { createSubmitToAgent } from '../dispatch/submit-to-agent.ts'
 import { createIngest } from '../ingest/ingest.ts'
 import { createLive } from '../live/live.ts'
 import { migrate } from '../node/migrate.ts'
@@ -68,7 +69,7 @@ export async function openTestApp(database: 'pglite' | 'postgres' = 'postgres') 
   const closing = new AbortController()
   const parts: Parts = {
     db,
-    submit: createSubmit(db),
+    submit: createSubmitToAgent(createSubmit(db), dispatch),
     verifyKey: createVerifyKey(db),
     queueFor: createQueueFor(db),
     secrets,

@@ -8,8 +8,8 @@ export interface Claim {
   id: string
   fence: number
   execution: ExecutionRow
-  /** The submission as JSON in UTF-8; null when it is too large for the socket (`sizeLimits.socketInput`). */
-  request: Uint8Array | null
+  /** The submission; null when it is too large for the socket (`sizeLimits.socketInput`). */
+  request: unknown
   requestBytes: number
   requestSha256: string
 }
@@ -40,9 +40,25 @@ export function claimColumns(job: string, request: string): string {
     ${request}.bytes as request_bytes, ${request}.sha256 as request_sha256`
 }
 
-export function toClaim({ request, request_bytes, request_sha256, ...execution }: ClaimRow): Claim {
+export function toClaim({
+  request,
+  request_bytes: bytes,
+  request_sha256: sha256,
+  ...execution
+}: ClaimRow): Claim {
+  return claimFor(execution, { request: request && JSON.parse(decoder.decode(request)), bytes, sha256 })
+}
+
+const decoder = new TextDecoder()
+
+/** `bytes` and `sha256` are of the submission as it is stored. */
+export function claimFor(
+  execution: ExecutionRow,
+  { request, bytes, sha256 }: { request: unknown; bytes: number; sha256: string },
+): Claim {
   const { id, fence } = execution
-  return { id, fence, execution, request, requestBytes: request_bytes, requestSha256: request_sha256 }
+  const fits = bytes <= sizeLimits.socketInput
+  return { id, fence, execution, request: fits ? request : null, requestBytes: bytes, requestSha256: sha256 }
 }
 
 /** SQL: a job that may be claimed now. */

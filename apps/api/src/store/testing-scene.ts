@@ -18,7 +18,7 @@ import { newId } from './new-id.ts'
 import { createQueueFor } from './queues.ts'
 import { readExecutions } from './read-execution.ts'
 import { openSession } from './sessions.ts'
-import { createSubmit, type NewExecution } from './submit.ts'
+import { createSubmit, type NewExecution, type Offer } from './submit.ts'
 
 export type Scene = Awaited<ReturnType<typeof openScene>>
 
@@ -50,6 +50,7 @@ export async function openScene(db: Database, given: { max_concurrency?: number 
     submitOne,
     submitAndClaim,
     claimOf,
+    offer,
     claim: (slots: number) => claim(db, { agentId, epoch, queues: [queueId], slots }),
     finishItem,
     reconnect,
@@ -86,6 +87,10 @@ export async function openScene(db: Database, given: { max_concurrency?: number 
     const [claimed] = await claim(db, { agentId, epoch, queues: [queueId], slots: 1 })
     if (claimed?.id !== id) throw new Error('another job was claimed')
     return claimed
+  }
+
+  function offer(more: Partial<Offer> = {}): { offer: Offer } {
+    return { offer: { agentId, epoch, queues: [queueId], ...more } }
   }
 
   function claimOf({ id, fence }: { id: string; fence: number }) {
