@@ -1,13 +1,4 @@
-import {
-  completedOutcomes,
-  executorType,
-  outcome,
-  phase,
-  type ExecutionRecord,
-  type Outcome,
-  type ExecutorType,
-  type Phase,
-} from '@errand/shared'
+import { type ExecutionRecord, type Outcome, type ExecutorType, type Phase } from '@errand/shared'
 import { sql } from 'drizzle-orm'
 import {
   bigint,
@@ -70,25 +61,10 @@ export const code_execution_results = pgTable(
     compile: jsonb('compile').$type<ExecutionRecord['compile']>(),
   },
   () => [
-    check('results_executor_type', sql.raw(oneOf('executor_type', executorType.options))),
-    check('results_outcome', sql.raw(oneOf('outcome', outcome.options))),
-    check('results_phase', sql.raw(oneOf('phase', phase.options))),
-    check('results_completed', sql.raw(`completed = (${oneOf('outcome', completedOutcomes)})`)),
-    check('results_success', sql`success = (outcome = 'succeeded') and (not success or exit_code = 0)`),
-    check('results_failed', sql`outcome <> 'failed' or phase is not null`),
-    check('results_signal', sql`signal is null or exit_code is null`),
-    check('results_memory', sql`outcome <> 'out_of_memory' or out_of_memory`),
+    /** As `jobs_possible`. */
     check(
-      'results_times',
-      sql`(start_time_ms is null) = (end_time_ms is null) and start_time_ms <= end_time_ms`,
-    ),
-    check(
-      'results_stdout',
-      sql`stdout_bytes >= coalesce(length(stdout), 0) and (stdout is null or stdout_truncated = (stdout_bytes > length(stdout)))`,
-    ),
-    check(
-      'results_stderr',
-      sql`stderr_bytes >= coalesce(length(stderr), 0) and (stderr is null or stderr_truncated = (stderr_bytes > length(stderr)))`,
+      'results_possible',
+      sql`possible_result(executor_type, completed, success, exit_code, stdout, stderr, start_time_ms, end_time_ms, outcome, phase, signal, out_of_memory, stdout_bytes, stderr_bytes, stdout_truncated, stderr_truncated)`,
     ),
   ],
 )

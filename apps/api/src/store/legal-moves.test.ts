@@ -29,6 +29,17 @@ describe.each(testingDatabases)('the rules of $name', ({ open }) => {
       }
   })
 
+  it('allow exactly the outcomes of each status', async () => {
+    for (const one of status.options)
+      for (const [outcome, of] of Object.entries(statusOfOutcome)) {
+        const columns = { ...columnsOf(one), outcome: `'${outcome}'` }
+        const refusal = await attempt((tx) => tx.query(insertOf(scene, columns)))
+        expect(`${one}, ${outcome}: ${refusal}`).toBe(
+          `${one}, ${outcome}: ${of === one ? undefined : 'jobs_possible'}`,
+        )
+      }
+  })
+
   it('refuse any change of a final job', async () => {
     for (const one of status.options.filter(isFinal))
       for (const change of ['priority = 7', "error = 'x'", 'attempt = 1', "labels = '{}'", 'fence = 9']) {
