@@ -1,5 +1,6 @@
 import { closeCode, decodeFrame, encodeFrame, sizeLimits, subprotocol } from '@errand/shared'
 import type { AgentMessage, TimeConstants } from '@errand/shared'
+import type { Socket as Connection } from 'node:net'
 import { WebSocket } from 'ws'
 
 export interface SocketEvents {
@@ -13,6 +14,8 @@ export class Socket {
   readonly #ws: WebSocket
   readonly #events: SocketEvents
   readonly #pings: NodeJS.Timeout
+  #connection: Connection | undefined
+  #held = false
   #unanswered = 0
   #closed = false
 
@@ -24,6 +27,7 @@ export class Socket {
       handshakeTimeout: time.handshakeMs,
       followRedirects: false,
     })
+    this.#ws.on('upgrade', (response) => (this.#connection = response.socket))
     // Without a listener one bad frame or refused connection would end the process.
     this.#ws.on('error', (error) => this.#end(1006, error.message))
     this.#ws.on('close', (code, reason) => this.#end(code, reason.toString()))
@@ -35,6 +39,7 @@ export class Socket {
   /** `sent` is called once the bytes are with the kernel. */
   send(message: AgentMessage, payload?: Uint8Array, sent?: () => void): void {
     if (this.#closed || this.#ws.readyState !== WebSocket.OPEN) return
+    this.#holdForThisTurn()
     this.#ws.send(encodeFrame(message, payload), (error) => {
       if (!error) sent?.()
     })
@@ -51,6 +56,18 @@ export class Socket {
   terminate(reason: string): void {
     this.#ws.terminate()
     this.#end(1006, reason)
+  }
+
+  /** What one turn sends, such as a result and the slot it leaves free, goes out together: the API wakes up once for it. */
+  #holdForThisTurn(): void {
+    const connection = this.#connection
+    if (this.#held || connection === undefined) return
+    this.#held = true
+    connection.cork()
+    process.nextTick(() => {
+      this.#held = false
+      connection.uncork()
+    })
   }
 
   #receive(data: Buffer, isBinary: boolean): void {
