@@ -25,6 +25,8 @@ const audience: Record<string, 'keyless' | Role> = {
   'GET /executors/:name': 'viewer',
   'PATCH /executors/:name': 'admin',
   'DELETE /executors/:name': 'admin',
+  'POST /executors/:name/check': 'admin',
+  'POST /executors/:name/host-key': 'admin',
   'GET /agents': 'viewer',
   'GET /agents/:id': 'viewer',
   'PATCH /agents/:id': 'admin',
