@@ -2,10 +2,20 @@ import { z } from 'zod'
 import { name, plainText } from './text.ts'
 
 /** A line of an OpenSSH public key, with or without a comment. */
-export const hostKeyLine = plainText(16_384).regex(
-  /^(ssh-|ecdsa-|sk-)[a-z0-9@.-]+ [A-Za-z0-9+/]+=*( .*)?$/,
+export const hostKeyLine = plainText(16_384).refine(
+  (line) =>
+    /^(ssh-|ecdsa-|sk-)[a-z0-9@.-]+ [A-Za-z0-9+/]+=*( .*)?$/.test(line) && isBase64(line.split(' ')[1]!),
   'must be an OpenSSH public key line',
 )
+
+function isBase64(text: string): boolean {
+  try {
+    Uint8Array.fromBase64(text)
+    return true
+  } catch {
+    return false
+  }
+}
 
 /** As `ssh-keygen -l` prints it. */
 export const hostKeySha256 = z
@@ -21,7 +31,7 @@ export const hostKey = z.strictObject({
 })
 export type HostKey = z.infer<typeof hostKey>
 
-/** The key that a line holds. Throws a `SyntaxError` where its middle part is no base64. */
+/** The key that a line holds. */
 export async function readHostKey(line: string): Promise<HostKey> {
   const [key_type, base64] = line.split(' ') as [string, string]
   const digest = await crypto.subtle.digest('SHA-256', Uint8Array.fromBase64(base64))
