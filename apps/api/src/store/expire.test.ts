@@ -101,15 +101,14 @@ describe.each(testingDatabases)('beat on $name', ({ open }) => {
     ])
   })
 
-  it('rejects what waited for longer than its caller wanted', async () => {
+  it('rejects what waited for longer than its caller wanted, and says what it waited for', async () => {
     const { id } = await scene.submitOne({ expires_in_sec: 0.001 })
     const patient = await scene.submitOne({ expires_in_sec: 600 })
     let changed: Awaited<ReturnType<typeof beat>> = []
     await expect.poll(async () => (changed = await beatNow()).length).toBe(1)
     expect(changed).toEqual([await scene.read(id)])
-    expect(changed).toMatchObject([
-      { status: 'failed', outcome: 'rejected', error: 'waited longer than expires_in_sec', attempt: 0 },
-    ])
+    const error = 'waited longer than expires_in_sec; last: no agent that is online offers localhost'
+    expect(changed).toMatchObject([{ status: 'failed', outcome: 'rejected', error, attempt: 0 }])
     expect(await scene.read(patient.id)).toMatchObject({ status: 'waiting' })
   })
 

@@ -4,6 +4,7 @@ import { endLost, endsAs, insertResultsOf } from './end-without-result.ts'
 import { executionColumns, liveColumns } from './execution-columns.ts'
 import type { ExecutionRow } from './execution-row.ts'
 import { isAmongHeld } from './is-held.ts'
+import { whyQueuesWait } from './waiting-reason.ts'
 
 /** At most this many in one beat: no long transaction. The rest comes with the next. */
 const atOnce = 1_000
@@ -32,20 +33,25 @@ with expired as materialized (
 ), ended as (${endLost('lost', '$1', '$2')}), result as (${insertResultsOf('ended')})
 select ${executionColumns('e', 'r')} from ended e left join result r on r.id = e.id`
 
-/** Refuses what has waited for an agent for longer than its caller wanted. */
-export function expireWaiting(tx: Database): Promise<ExecutionRow[]> {
-  return tx.query(waitingStatement)
+/** Refuses what has waited for an agent for longer than its caller wanted, and says what it waited for. */
+export async function expireWaiting(tx: Database): Promise<ExecutionRow[]> {
+  const queues = await tx.query<{ queue_id: number }>(`select distinct queue_id from (${due}) d`)
+  if (queues.length === 0) return []
+  const reasons = await whyQueuesWait(tx, new Set(queues.map((one) => one.queue_id)))
+  return tx.query(waitingStatement, [JSON.stringify(Object.fromEntries(reasons))])
 }
 
+const due = `
+select id, queue_id from jobs where status in ('waiting', 'locked', 'retrying') and expires_at is not null
+  and status in ('waiting', 'locked') and expires_at <= now()
+order by expires_at limit ${atOnce}`
+
 const waitingStatement = `
-with due as materialized (
-  select id from jobs where status in ('waiting', 'locked', 'retrying') and expires_at is not null
-    and status in ('waiting', 'locked') and expires_at <= now()
-  order by expires_at limit ${atOnce} for no key update skip locked
-), ended as (
+with due as materialized (${due} for no key update skip locked), ended as (
   update jobs j set ${endsAs(
     'rejected',
-    `'waited longer than expires_in_sec' || coalesce('; last: ' || j.waiting_reason, '')`,
+    `'waited longer than expires_in_sec' ||
+      coalesce('; last: ' || coalesce(j.waiting_reason, $1::text::json->>j.queue_id::text), '')`,
   )}
   from due where j.id = due.id and j.status in ('waiting', 'locked') returning j.*
 ), result as (${insertResultsOf('ended')})

@@ -28,12 +28,19 @@ export async function withWaitingReasons(
 ): Promise<readonly ExecutionRow[]> {
   const unexplained = rows.filter((row) => row.status === 'waiting' && row.waiting_reason === null)
   if (unexplained.length === 0) return rows
-  const queues = new Set(unexplained.map((row) => row.queue_id))
-  const needs = await db.query<Need & { id: number }>(needsStatement, [JSON.stringify([...queues])])
-  const agents = await listAgents(db)
-  const reasons = new Map(needs.map((need) => [need.id, whyItWaits(need, agents)]))
+  const reasons = await whyQueuesWait(db, new Set(unexplained.map((row) => row.queue_id)))
   const explain = (row: ExecutionRow) => ({ ...row, waiting_reason: reasons.get(row.queue_id) ?? null })
   return rows.map((row) => (unexplained.includes(row) ? explain(row) : row))
+}
+
+/** By queue: what its jobs wait for now. */
+export async function whyQueuesWait(
+  db: Database,
+  queues: ReadonlySet<number>,
+): Promise<ReadonlyMap<number, string>> {
+  const needs = await db.query<Need & { id: number }>(needsStatement, [JSON.stringify([...queues])])
+  const agents = await listAgents(db)
+  return new Map(needs.map((need) => [need.id, whyItWaits(need, agents)]))
 }
 
 const needsStatement = `
