@@ -1,14 +1,13 @@
 import { once } from 'node:events'
-import type { IncomingMessage } from 'node:http'
-import type { AddressInfo } from 'node:net'
+import { Socket as Connection, type AddressInfo } from 'node:net'
 import { timeConstants } from '@errand/shared'
-import { expect, it, onTestFinished } from 'vitest'
+import { expect, it, onTestFinished, vi } from 'vitest'
 import { WebSocketServer, type WebSocket } from 'ws'
 import { Socket } from './socket.ts'
 
 it('sends in one piece, in order, what one turn says', async () => {
   const server = new WebSocketServer({ port: 0, host: '127.0.0.1' })
-  onTestFinished(() => void server.close())
+  onTestFinished(() => server.close())
   await once(server, 'listening')
   const { port } = server.address() as AddressInfo
   const greeted = Promise.withResolvers<void>()
@@ -17,12 +16,13 @@ it('sends in one piece, in order, what one turn says', async () => {
     closed() {},
   })
   onTestFinished(() => socket.terminate('the test is over'))
-  const [peer, request] = (await once(server, 'connection')) as [WebSocket, IncomingMessage]
+  const [peer] = (await once(server, 'connection')) as [WebSocket]
   peer.send('{}')
   await greeted.promise
 
-  let pieces = 0
-  request.socket.on('data', () => pieces++)
+  // Each is one system call.
+  const writes = (['_write', '_writev'] as const).map((one) => vi.spyOn(Connection.prototype, one))
+  onTestFinished(() => writes.forEach((one) => one.mockRestore()))
   const types: string[] = []
   const all = new Promise<void>((resolve) =>
     peer.on('message', (text: Buffer) => {
@@ -34,5 +34,5 @@ it('sends in one piece, in order, what one turn says', async () => {
   socket.send({ type: 'renew', sequence: 1, held: [] })
   await all
   expect(types).toEqual(['credits', 'renew', 'started'])
-  expect(pieces).toBe(1)
+  expect(writes.flatMap((one) => one.mock.calls)).toHaveLength(1)
 })
