@@ -69,7 +69,7 @@ function toFinished(row: FinishRow, item: FinishItem): Finished {
   // The statement does not send back what it was sent.
   const stdout = sent_stdout === 0 ? item.inlineStdout : null
   const stderr = sent_stderr === 0 ? item.inlineStderr : null
-  return { verdict, execution: { ...execution, stdout, stderr } }
+  return { verdict, execution: Object.assign(execution, { stdout, stderr }) }
 }
 
 function toRow({ id, fence, agentId, epoch, result, inlineStdout, inlineStderr }: FinishItem, n: number) {

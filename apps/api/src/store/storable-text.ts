@@ -8,7 +8,12 @@ export function storableText(text: string): string {
 
 /** The same for every string inside a JSON value. */
 export function storableJson<Value>(value: Value): Value {
-  return JSON.parse(JSON.stringify(value), (_key, inner: unknown) =>
+  const json = JSON.stringify(value)
+  if (!escapedUnstorable.test(json)) return value
+  return JSON.parse(json, (_key, inner: unknown) =>
     typeof inner === 'string' ? storableText(inner) : inner,
   ) as Value
 }
+
+/** How JSON spells NUL and half a surrogate pair. (A backslash in a text may look so too, which only costs the longer way.) */
+const escapedUnstorable = /\\u(0000|d[89a-f])/
