@@ -55,7 +55,7 @@ const schema = `
     state TEXT NOT NULL CHECK (state IN ('accepted', 'starting', 'ended')),
     started_at_ms INTEGER,
     PRIMARY KEY (id, fence)
-  );
+  ) WITHOUT ROWID;
   CREATE TABLE IF NOT EXISTS output (
     id TEXT NOT NULL,
     fence INTEGER NOT NULL,
@@ -69,5 +69,5 @@ const schema = `
     fence INTEGER NOT NULL,
     json TEXT NOT NULL,
     PRIMARY KEY (id, fence)
-  );
+  ) WITHOUT ROWID;
 `
