@@ -34,7 +34,7 @@ export const executorCheck = z.strictObject({
   config_id: z.uuid(),
   /** Whether its code would run now, whichever of the agents gets it. */
   ok: z.boolean(),
-  /** Why there was no agent to ask; then `agents` is empty. */
+  /** Why not, beside what agents found: it is disabled, or there was no agent to ask (then `agents` is empty). */
   reason: z.string().nullable(),
   agents: z.array(z.strictObject({ agent_id: z.uuid(), agent: name, ok: z.boolean(), ...checkReport.shape })),
 })

@@ -33,7 +33,9 @@ export function createCheckExecutor(parts: {
       return { agent_id: agent.agent_id, agent: agent.name, ok, ...report }
     })
     const checked = await Promise.all(checks)
-    return { name, config_id, ok: checked.every((one) => one.ok), reason: null, agents: checked }
+    const disabled = settings.enabled ? null : 'the executor is disabled'
+    const ok = settings.enabled && checked.every((one) => one.ok)
+    return { name, config_id, ok, reason: disabled, agents: checked }
   }
 
   async function configOf(configId: string): Promise<ExecutorConfig | undefined> {

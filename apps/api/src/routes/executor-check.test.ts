@@ -117,6 +117,14 @@ describe.each(['pglite', 'postgres'] as const)('POST /executors/{name}/check on 
     ])
   })
 
+  it('asks for a disabled one too, and says that it is', async () => {
+    await connect(`early-${database}`, reporting(works))
+    const body = { name: 'early', executor_type: 'ssh', host: 'h', username: 'u', enabled: false }
+    await test.request('POST', '/executors', { body })
+    const disabled = { ok: false, reason: 'the executor is disabled', agents: [{ ok: true }] }
+    expect(await check('early')).toMatchObject(disabled)
+  })
+
   it('says so when the secrets cannot be opened', async () => {
     await connect(`any-${database}`, reporting(works))
     const other = await createSecrets(`other:${new Uint8Array(32).fill(9).toBase64()}`)
