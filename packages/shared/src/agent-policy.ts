@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import { executorType } from './executor-config.ts'
+import { imageName } from './image-reference.ts'
 import { plainText } from './text.ts'
 
 /**
@@ -20,7 +21,8 @@ export const agentPolicy = z.strictObject({
   /** Interpreters outside the standard search path that executors may name; absent: any. */
   code_executor_paths: z.array(plainText(4_096)).optional(),
   private_key_paths: z.array(plainText(4_096)).default([]),
-  images: z.array(plainText(512)).optional(),
+  /** Images that executors may name, however they are written (`python:3.11` is `docker.io/library/python:3.11`); absent: any. */
+  images: z.array(imageName).optional(),
   max_timeout_sec: z.number().positive().optional(),
   max_output_limit_kb: z.int().positive().optional(),
   /**

@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import { hostKeyLine, hostKeySha256 } from './host-key.ts'
+import { imageName } from './image-reference.ts'
 import { sizeLimits } from './size-limits.ts'
 import { labels, name, oneLine, plainText, seconds } from './text.ts'
 import { runtimeName } from './runtimes.ts'
@@ -31,7 +32,7 @@ const common = {
 export const dockerExecutor = z
   .strictObject({
     ...common,
-    image: plainText(512).min(1),
+    image: imageName,
     mem_limit_mb: z.int().min(4).max(1_048_576).default(1_024),
     cpus_limit_cores: z.number().min(0.01).max(1_024).default(1),
     pids_limit: z.int().min(1).max(4_194_304).default(128),

@@ -36,6 +36,8 @@ export const timeConstants = {
   retryMaxMs: 60_000,
   /** After its program ended, output pipes that a background child still holds are read for at most this long. */
   drainMs: 500,
+  /** A Docker Engine that has not answered by then is taken for one that hangs. */
+  engineAnswerMs: 30_000,
   /** How long a connected agent has to answer a cancel before the API asks again. */
   cancelAgainMs: 2_000,
   /** An agent answers a check of an executor within this; the API waits a handshake longer. */

@@ -22,41 +22,72 @@ export interface FoundRuntime {
  */
 export type Ask = (tool: string, args: readonly string[]) => Promise<string | undefined>
 
+/** A tool that may be the interpreter, and where the launcher may be that its runtime needs besides. */
+export interface Candidate {
+  tool: string
+  launchers: readonly string[]
+}
+
+/** In the order of preference: `interpreter` alone if given, or what `runtimes.ts` looks for in `directories`. */
+export function candidatesOf(
+  name: RuntimeName,
+  interpreter: string | undefined,
+  directories: readonly string[] = searchPath,
+): Candidate[] {
+  const { find, launcher } = runtimes[name]
+  const tools = interpreter === undefined ? find.flatMap((tool) => pathsOf(tool, directories)) : [interpreter]
+  return tools.map((tool) => ({
+    tool,
+    launchers: launcher === undefined ? [] : pathsOf(launcher, [posix.dirname(tool), ...directories]),
+  }))
+}
+
 /**
- * The first tool that answers: `interpreter` if given (then without a known version too), or what `runtimes.ts` looks
- * for on `searchPath`.
+ * The runtime of a tool that printed this; undefined when it is none. A tool that was named is taken without a known
+ * version too.
  */
+export function recognize(
+  name: RuntimeName,
+  found: Pick<FoundRuntime, 'interpreter' | 'launcher'>,
+  printed: string,
+  isNamed: boolean,
+): FoundRuntime | undefined {
+  const version = runtimes[name].version.pattern.exec(printed)?.[1]
+  return version === undefined && !isNamed ? undefined : { id: name + (version ?? ''), version, ...found }
+}
+
+/** The first tool of this host that answers. */
 export async function findRuntime(
   name: RuntimeName,
   ask: Ask,
   interpreter?: string,
 ): Promise<FoundRuntime | undefined> {
   const runtime = runtimes[name]
-  const tools =
-    interpreter === undefined
-      ? runtime.find.flatMap((tool) => whereIs(tool, searchPath))
-      : [interpreter].filter(isExecutable)
-  for (const tool of tools) {
-    const launcher = runtime.launcher && whereIs(runtime.launcher, [posix.dirname(tool), ...searchPath])[0]
+  for (const { tool, launchers } of candidatesOf(name, interpreter)) {
+    if (!isExecutable(tool)) continue
+    const launcher = launchers.find(isExecutable)
     if (runtime.launcher && !launcher) continue
-    const answer = await ask(tool, runtime.version.args)
-    if (answer === undefined) continue
-    const version = runtime.version.pattern.exec(answer)?.[1]
-    if (version !== undefined || interpreter !== undefined)
-      return { id: name + (version ?? ''), version, interpreter: tool, launcher }
+    const printed = await ask(tool, runtime.version.args)
+    if (printed === undefined) continue
+    const found = recognize(name, { interpreter: tool, launcher }, printed, interpreter !== undefined)
+    if (found) return found
   }
   return undefined
 }
 
 /** What was looked for and where, for people. */
-export function describeSearch(name: RuntimeName, interpreter?: string): string {
+export function describeSearch(
+  name: RuntimeName,
+  interpreter?: string,
+  directories: readonly string[] = searchPath,
+): string {
   if (interpreter !== undefined) return interpreter
   const { find, launcher } = runtimes[name]
-  return `${find.join(' or ')}${launcher ? ` with ${launcher}` : ''} in ${searchPath.join(', ')}`
+  return `${find.join(' or ')}${launcher ? ` with ${launcher}` : ''} in ${directories.join(', ')}`
 }
 
-function whereIs(tool: string, directories: readonly string[]): string[] {
-  return directories.map((directory) => posix.join(directory, tool)).filter(isExecutable)
+function pathsOf(tool: string, directories: readonly string[]): string[] {
+  return [...new Set(directories.map((directory) => posix.join(directory, tool)))]
 }
 
 function isExecutable(path: string): boolean {

@@ -6,12 +6,15 @@ export function environmentAt(place: {
   interpreter: string
   home: string
   tmp: string
+  /** Where tools are at this place. */
+  directories?: readonly string[]
 }): Record<string, string> {
+  const { directories = searchPath } = place
   // An interpreter of a place of its own (a virtual environment) brings tools of its own.
   const folder = posix.dirname(place.interpreter)
-  const isCommon = searchPath.some((common) => common === folder)
+  const isCommon = directories.some((common) => common === folder)
   return {
-    PATH: [...(isCommon ? [] : [folder]), ...searchPath].join(':'),
+    PATH: [...(isCommon ? [] : [folder]), ...directories].join(':'),
     HOME: place.home,
     TMPDIR: place.tmp,
     LANG: 'C.UTF-8',

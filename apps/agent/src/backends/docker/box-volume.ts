@@ -1,0 +1,91 @@
+import { createHash, randomBytes } from 'node:crypto'
+import { readFile } from 'node:fs/promises'
+import { boxBinary } from '@errand/box'
+import type { Engine } from './engine.ts'
+import { expiresIn, labels } from './labels.ts'
+import { singleFileTar } from './single-file-tar.ts'
+
+/** Where containers find the box. */
+export const boxDir = '/errand'
+export const boxPath = `${boxDir}/box`
+
+/**
+ * The box on an Engine, which may be another machine's: a volume that the Engine itself filled from an image with
+ * nothing else in it, as it does for the first container with an empty volume. The volume is this process's own, so
+ * that none is ever used that somebody else, or somebody who died, filled half.
+ */
+export class BoxVolume {
+  readonly #engine: Engine
+  readonly #mark: string
+  #name: Promise<string> | undefined
+
+  constructor(engine: Engine, mark: string) {
+    this.#engine = engine
+    this.#mark = mark
+  }
+
+  /** Its name; filled at the first call. */
+  name(): Promise<string> {
+    this.#name ??= this.#fill().catch((error) => {
+      this.#name = undefined
+      throw error
+    })
+    return this.#name
+  }
+
+  /**
+   * Whether the volume of that name is gone (`docker volume prune` takes what no container uses, and an Engine makes an empty
+   * one of that name for the next). If so the next `name` is another's.
+   */
+  async isGone(name: string): Promise<boolean> {
+    const found = await this.#engine.volume(name)
+    if (found?.[labels.box] !== undefined) return false
+    if ((await this.#name) === name) this.#name = undefined
+    if (found) await this.#engine.removeVolume(name).catch(() => {})
+    return true
+  }
+
+  /** Those of all processes of this agent, when no container uses them. */
+  async remove(): Promise<void> {
+    this.#name = undefined
+    for (const name of await this.#engine.volumes(`${labels.agent}=${this.#mark}`))
+      await this.#engine.removeVolume(name)
+  }
+
+  async #fill(): Promise<string> {
+    const engine = this.#engine
+    const { arch } = await engine.facts()
+    const content = await readFile(boxBinary(arch))
+    const sha = createHash('sha256').update(content).digest('hex')
+    const name = `errand-box-${sha.slice(0, 12)}-${randomBytes(4).toString('hex')}`
+    const [repo, tag] = ['errand-box', name.slice('errand-box-'.length)]
+    await engine.importImage(singleFileTar(boxPath.slice(1), content), repo, tag)
+    try {
+      const filler = await engine.create(name, {
+        Image: `${repo}:${tag}`,
+        Entrypoint: [boxPath],
+        Labels: { [labels.agent]: this.#mark, ...expiresIn(0) },
+        NetworkDisabled: true,
+        HostConfig: {
+          NetworkMode: 'none',
+          Mounts: [
+            {
+              Type: 'volume',
+              Source: name,
+              Target: boxDir,
+              VolumeOptions: {
+                NoCopy: false,
+                Labels: { [labels.agent]: this.#mark, [labels.box]: sha },
+                DriverConfig: { Name: 'local', Options: {} },
+              },
+            },
+          ],
+        },
+      })
+      await engine.remove(filler)
+    } finally {
+      await engine.removeImage(`${repo}:${tag}`).catch(() => {})
+    }
+    return name
+  }
+}

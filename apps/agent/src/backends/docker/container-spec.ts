@@ -1,0 +1,107 @@
+import type { ContainerCreateOptions } from 'dockerode'
+import { boxDir, boxPath } from './box-volume.ts'
+import type { ContainerLimits } from './container-limits.ts'
+import type { Image } from './engine.ts'
+
+export interface ContainerUser {
+  uid: number
+  gid: number
+}
+
+export interface ContainerParts {
+  image: Image
+  limits: ContainerLimits
+  /** Whom code runs as. */
+  user: ContainerUser
+  boxVolume: string
+  labels: Record<string, string>
+}
+
+/** Where code runs in a container, and its place for temporary files. */
+export const workDir = '/sandbox'
+export const tmpDir = '/tmp'
+
+/**
+ * One container for one job: its first process is the box, which waits for what it is to do on its standard input.
+ * What is not said here is Docker's default of 20.10 and later; what is, differs from it or must not be left to it.
+ */
+export function containerSpec({
+  image,
+  limits,
+  user,
+  boxVolume,
+  labels,
+}: ContainerParts): ContainerCreateOptions {
+  return {
+    Image: image.id,
+    Entrypoint: [boxPath, 'once'],
+    Cmd: [],
+    // Code runs as `user`: the box becomes it.
+    User: '0:0',
+    WorkingDir: '/',
+    Hostname: 'sandbox',
+    Labels: labels,
+    AttachStdin: true,
+    AttachStdout: true,
+    AttachStderr: true,
+    OpenStdin: true,
+    StdinOnce: true,
+    Tty: false,
+    // The image's own would run beside the job, unlimited.
+    Healthcheck: { Test: ['NONE'] },
+    HostConfig: {
+      NetworkMode: 'none',
+      ReadonlyRootfs: true,
+      Tmpfs: {
+        [workDir]: tmpfs(limits.diskBytes, user),
+        [tmpDir]: tmpfs(limits.tmpBytes, user),
+        // The Engine would make a volume on its disk for each path that the image's maker declared.
+        ...Object.fromEntries(image.volumes.map((path) => [path, 'ro,noexec,nosuid,nodev,size=4k'])),
+      },
+      Mounts: [
+        {
+          Type: 'volume',
+          Source: boxVolume,
+          Target: boxDir,
+          ReadOnly: true,
+          VolumeOptions: { NoCopy: true, Labels: {}, DriverConfig: { Name: 'local', Options: {} } },
+        },
+      ],
+      // To become the user and to drop, kill and leave it nothing; code has none of them, nor can it gain any.
+      CapDrop: ['ALL'],
+      CapAdd: ['SETUID', 'SETGID', 'SETPCAP', 'KILL'],
+      SecurityOpt: ['no-new-privileges'],
+      Privileged: false,
+      Memory: limits.memoryBytes,
+      // Else the same again as swap.
+      MemorySwap: limits.memoryBytes,
+      MemorySwappiness: 0,
+      OomKillDisable: false,
+      OomScoreAdj: 500,
+      NanoCpus: limits.nanoCpus,
+      PidsLimit: limits.pids,
+      Ulimits: [
+        { Name: 'nofile', Soft: 1_024, Hard: 1_024 },
+        { Name: 'core', Soft: 0, Hard: 0 },
+      ],
+      IpcMode: 'private',
+      ShmSize: Math.min(64 * 1_024 * 1_024, limits.tmpBytes),
+      // The box reaps.
+      Init: false,
+      RestartPolicy: { Name: 'no' },
+      // Then nobody could ask how it ended.
+      AutoRemove: false,
+      // Bounded, and exact byte for byte, unlike `json-file`; one file does not start with compression.
+      LogConfig: {
+        Type: 'local',
+        Config: { compress: 'false', 'max-file': '1', 'max-size': String(32 * limits.outputBytes) },
+      },
+    },
+  }
+}
+
+/** Code may execute what it makes in both: compilers write there. */
+function tmpfs(bytes: number, { uid, gid }: ContainerUser): string {
+  const inodes = Math.max(1_024, Math.ceil(bytes / 4_096))
+  return `rw,exec,nosuid,nodev,size=${bytes},nr_inodes=${inodes},mode=0700,uid=${uid},gid=${gid}`
+}

@@ -1,0 +1,22 @@
+import { Rejected } from '../backend.ts'
+import type { ContainerUser } from './container-spec.ts'
+
+/**
+ * Whom the code of one run is run as: the executor's `user`, or one that the runs beside it don't have (the kernel counts
+ * pipes, locked memory and more for each uid, in and out of containers alike).
+ *
+ * @throws {Rejected} for root
+ */
+export function containerUser(user: string | undefined, slot: number): ContainerUser {
+  if (user === undefined) {
+    const id = firstUid + (slot % uids)
+    return { uid: id, gid: id }
+  }
+  const [uid, gid = uid] = user.split(':').map(Number) as [number, number | undefined]
+  if (uid === 0 || gid === 0) throw new Rejected(`user ${user} is refused: code never runs as root`)
+  return { uid, gid: gid! }
+}
+
+/** Below those of localhost's slots; given to nobody by Debian or systemd, and there are so many where uids are mapped too. */
+const firstUid = 60_578
+const uids = 400

@@ -1,0 +1,302 @@
+import type { Duplex } from 'node:stream'
+import type { TimeConstants } from '@errand/shared'
+import Docker from 'dockerode'
+import type { EngineAddress } from './engine-address.ts'
+import { EngineFault, answered, engineFault, isAway } from './engine-fault.ts'
+
+/** What the Engine says of itself. */
+export interface EngineFacts {
+  version: string
+  /** As `process.arch` names it. */
+  arch: string
+  cpus: number
+  seccomp: boolean
+  /** Which limits the kernel of its host lets it keep. */
+  keeps: { memory: boolean; cpus: boolean; pids: boolean }
+}
+
+export interface Image {
+  id: string
+  env: Record<string, string>
+  /** Paths that its maker declared to be volumes. */
+  volumes: string[]
+  bytes: number
+}
+
+export interface ContainerState {
+  running: boolean
+  exitCode: number
+  oomKilled: boolean
+}
+
+export interface ListedContainer {
+  id: string
+  /** Without the slash. */
+  name: string
+  labels: Record<string, string>
+}
+
+/** The API that we speak; older Engines speak theirs, from the first that has what we need. */
+const newestApi = '1.47'
+const oldestApi = '1.40'
+
+/**
+ * The Docker Engine, one act a method. Each is answered in time or fails, so that an Engine that hangs holds nobody;
+ * all are safe to repeat, and one whose connection is cut is, once: it may have been kept from before the Engine's restart.
+ *
+ * Every method throws `EngineFault`.
+ */
+export class Engine {
+  readonly name: string
+  readonly #docker: Docker
+  readonly #answerMs: number
+  #facts: Promise<EngineFacts> | undefined
+
+  constructor(address: EngineAddress, time: Pick<TimeConstants, 'engineAnswerMs'>) {
+    this.name = address.name
+    this.#docker = new Docker(address.options)
+    this.#answerMs = time.engineAnswerMs
+  }
+
+  /** Asked anew once the Engine was away: it may have come back as another. */
+  facts(): Promise<EngineFacts> {
+    this.#facts ??= this.#askFacts().catch((error) => {
+      this.#facts = undefined
+      throw error
+    })
+    return this.#facts
+  }
+
+  factsNow(): Promise<EngineFacts> {
+    this.#facts = undefined
+    return this.facts()
+  }
+
+  /** Undefined where it is not there. */
+  async image(reference: string): Promise<Image | undefined> {
+    const found = await this.#known('look for an image', (abortSignal) =>
+      this.#docker.getImage(reference).inspect({ abortSignal } as Docker.ImageInspectOptions),
+    )
+    return (
+      found && {
+        id: found.Id,
+        env: environmentOf(found.Config?.Env ?? []),
+        volumes: Object.keys(found.Config?.Volumes ?? {}),
+        bytes: found.Size,
+      }
+    )
+  }
+
+  /** Makes an image of a tar. */
+  async importImage(tar: Buffer, repo: string, tag: string): Promise<void> {
+    await this.#ask('import the box', async (abortSignal) => {
+      const progress = await this.#docker.importImage(tar as unknown as NodeJS.ReadableStream, {
+        repo,
+        tag,
+        abortSignal,
+      })
+      let said = ''
+      for await (const piece of progress) said += String(piece)
+      // It fails within an answer that began as 200.
+      if (/"error/.test(said))
+        throw Object.assign(new Error(said), { statusCode: 500, json: { message: said } })
+    })
+  }
+
+  async removeImage(reference: string): Promise<void> {
+    await this.#known('remove an image', (abortSignal) =>
+      this.#docker.getImage(reference).remove({ abortSignal }),
+    )
+  }
+
+  /** Its labels; undefined where it is not there. */
+  async volume(name: string): Promise<Record<string, string> | undefined> {
+    const found = await this.#known('look for a volume', (abortSignal) =>
+      this.#docker.getVolume(name).inspect({ abortSignal }),
+    )
+    return found && (found.Labels ?? {})
+  }
+
+  /** Names of the volumes that carry the label. */
+  async volumes(label: string): Promise<string[]> {
+    const { Volumes } = await this.#ask('list volumes', (abortSignal) =>
+      this.#docker.listVolumes({ filters: { label: [label] }, abortSignal }),
+    )
+    return (Volumes ?? []).map(({ Name }) => Name)
+  }
+
+  async removeVolume(name: string): Promise<void> {
+    await this.#known('remove a volume', (abortSignal) =>
+      this.#docker.getVolume(name).remove({ abortSignal }),
+    )
+  }
+
+  /** Its id. A name that is taken is status 409. */
+  async create(name: string, spec: Docker.ContainerCreateOptions): Promise<string> {
+    // Else all of it stands in the address as well.
+    const split = { _query: { name }, _body: spec } as Docker.ContainerCreateOptions
+    const { id } = await this.#ask('create a container', (abortSignal) =>
+      this.#docker.createContainer({ ...split, abortSignal }),
+    )
+    return id
+  }
+
+  /** Its three standard streams, both outputs multiplexed. */
+  async attach(id: string): Promise<Duplex> {
+    const streams = { stream: true, stdin: true, stdout: true, stderr: true, hijack: true }
+    const attached = await this.#ask('attach to a container', (abortSignal) =>
+      this.#docker.getContainer(id).attach({ ...streams, abortSignal }),
+    )
+    return attached as Duplex
+  }
+
+  /** Settles, however late, when a container that is to be started has ended. */
+  async exit(id: string): Promise<void> {
+    try {
+      await this.#docker.getContainer(id).wait({ condition: 'next-exit' })
+    } catch (error) {
+      throw engineFault(error, this.name, 'wait for a container')
+    }
+  }
+
+  async start(id: string): Promise<void> {
+    await this.#ask('start a container', (abortSignal) =>
+      this.#docker.getContainer(id).start({ abortSignal }),
+    )
+  }
+
+  /** Undefined where it is not there. */
+  async state(id: string): Promise<ContainerState | undefined> {
+    const found = await this.#known('look at a container', (abortSignal) =>
+      this.#docker.getContainer(id).inspect({ abortSignal }),
+    )
+    const { Running: running, ExitCode: exitCode, OOMKilled: oomKilled } = found?.State ?? {}
+    return found && { running: running!, exitCode: exitCode!, oomKilled: oomKilled! }
+  }
+
+  /** Those that carry the label, whatever their state. */
+  async containers(label: string): Promise<ListedContainer[]> {
+    const listed = await this.#ask('list containers', (abortSignal) =>
+      this.#docker.listContainers({ all: true, filters: { label: [label] }, abortSignal }),
+    )
+    return listed.map(({ Id, Names, Labels }) => ({ id: Id, name: Names[0]?.slice(1) ?? '', labels: Labels }))
+  }
+
+  /** SIGKILL to all of it; nothing where it does not run. */
+  async kill(id: string, answerMs: number): Promise<void> {
+    const act = this.#ask(
+      'kill a container',
+      (abortSignal) => this.#docker.getContainer(id).kill({ signal: 'SIGKILL', abortSignal }),
+      answerMs,
+    )
+    await act.catch(unlessAnswered(404, 409))
+  }
+
+  /** With all that is of it; nothing where it is not there, or somebody removes it already. */
+  async remove(id: string): Promise<void> {
+    const act = this.#ask('remove a container', (abortSignal) =>
+      this.#docker.getContainer(id).remove({ force: true, v: true, abortSignal }),
+    )
+    await act.catch(unlessAnswered(404, 409))
+  }
+
+  async #askFacts(): Promise<EngineFacts> {
+    const docker = this.#docker as unknown as Impatient
+    const modem = this.#docker.modem as { version?: string | undefined }
+    modem.version = undefined
+    const { ApiVersion, MinAPIVersion, Version, Arch } = await this.#askOnce(
+      'tell its version',
+      (abortSignal) => docker.version({ abortSignal }),
+    )
+    if (isBelow(ApiVersion, oldestApi) || isBelow(newestApi, MinAPIVersion))
+      throw new EngineFault(
+        'answered',
+        `the Docker Engine at ${this.name} (${Version}) speaks its API from ${MinAPIVersion} to ${ApiVersion}, this agent from ${oldestApi} to ${newestApi}`,
+      )
+    modem.version = `v${isBelow(ApiVersion, newestApi) ? ApiVersion : newestApi}`
+    const info = await this.#askOnce('tell what it can do', (abortSignal) => docker.info({ abortSignal }))
+    const security = info.SecurityOptions ?? []
+    return {
+      version: Version,
+      arch: nodeArch[Arch] ?? Arch,
+      cpus: info.NCPU,
+      seccomp: security.some((one) => /^name=seccomp\b(?!.*profile=unconfined)/.test(one)),
+      keeps: { memory: info.MemoryLimit, cpus: info.CpuCfsQuota, pids: info.PidsLimit },
+    }
+  }
+
+  async #ask<T>(act: string, call: Call<T>, answerMs = this.#answerMs): Promise<T> {
+    await this.facts()
+    try {
+      return await this.#askOnce(act, call, answerMs)
+    } catch (error) {
+      if (!(error instanceof EngineFault && error.kind === 'cut')) throw error
+      await this.facts()
+      return this.#askOnce(act, call, answerMs)
+    }
+  }
+
+  /** Undefined in the place of a 404. */
+  #known<T>(act: string, call: Call<T>): Promise<T | undefined> {
+    return this.#ask(act, call).catch(unlessAnswered(404))
+  }
+
+  async #askOnce<T>(act: string, call: Call<T>, answerMs = this.#answerMs): Promise<T> {
+    const impatience = new AbortController()
+    const { promise: silence, reject } = Promise.withResolvers<never>()
+    const timer = setTimeout(() => {
+      reject(
+        new EngineFault(
+          'silent',
+          `the Docker Engine at ${this.name} did not answer in ${answerMs / 1_000} s when asked to ${act}`,
+        ),
+      )
+      impatience.abort()
+    }, answerMs)
+    try {
+      return await Promise.race([call(impatience.signal), silence])
+    } catch (error) {
+      const fault = engineFault(error, this.name, act)
+      if (isAway(fault)) this.#facts = undefined
+      throw fault
+    } finally {
+      clearTimeout(timer)
+    }
+  }
+}
+
+/** Both take it; their types don't say so. */
+interface Impatient {
+  version(options: { abortSignal: AbortSignal }): Promise<Docker.DockerVersion>
+  info(options: { abortSignal: AbortSignal }): Promise<EngineInfo>
+}
+
+interface EngineInfo {
+  NCPU: number
+  SecurityOptions?: string[]
+  MemoryLimit: boolean
+  CpuCfsQuota: boolean
+  PidsLimit: boolean
+}
+
+type Call<T> = (abortSignal: AbortSignal) => Promise<T>
+
+/** Go's names. */
+const nodeArch: Record<string, string> = { amd64: 'x64', arm64: 'arm64' }
+
+function unlessAnswered(...statuses: number[]): (error: unknown) => undefined {
+  return (error) => {
+    if (statuses.some((status) => answered(error, status))) return undefined
+    throw error
+  }
+}
+
+function isBelow(version: string, other: string): boolean {
+  const [major = 0, minor = 0] = version.split('.').map(Number)
+  const [otherMajor = 0, otherMinor = 0] = other.split('.').map(Number)
+  return major < otherMajor || (major === otherMajor && minor < otherMinor)
+}
+
+function environmentOf(lines: readonly string[]): Record<string, string> {
+  return Object.fromEntries(lines.map((line) => [line.split('=', 1)[0]!, line.slice(line.indexOf('=') + 1)]))
+}
