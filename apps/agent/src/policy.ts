@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { agentPolicy, executorSchemas, problemDetails } from '@errand/shared'
+import { agentPolicy, executorSchemas, fullImageName, problemDetails } from '@errand/shared'
 import type {
   AgentPolicy,
   AssignedExecutor,
@@ -53,9 +53,8 @@ export function refusal(
 }
 
 function dockerRefusal({ images }: AgentPolicy, { image }: DockerExecutor): string | undefined {
-  if (images !== undefined && !images.includes(image))
-    return `this agent's policy does not list the image ${image}`
-  return undefined
+  if (!images || images.map(fullImageName).includes(fullImageName(image))) return undefined
+  return `this agent's policy does not list the image ${image}`
 }
 
 function sshRefusal(

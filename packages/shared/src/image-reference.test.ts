@@ -1,4 +1,4 @@
-import fc from 'fast-check'
+import { array, assert, constantFrom, property } from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { fullImageName, parseImageReference } from './image-reference.ts'
 
@@ -29,16 +29,41 @@ describe('fullImageName', () => {
   })
 
   it.each([
-    ...['', ' ', 'Python', 'py thon', 'python:', ':3.11', 'python:3.11:4', 'python@sha256:abc', '-a', 'a-'],
-    ...['a//b', '/a', 'a/', '../a', 'a/../b', 'a/./b', 'a..b', 'a___b', 'localhost:port/a', '-host.org/a'],
-    ...['a\n', 'é', 'a?b=c', 'a#b', 'a%2fb', 'http://a/b', `a:${'x'.repeat(129)}`, 'a'.repeat(256)],
+    '',
+    ' ',
+    'Python',
+    'py thon',
+    'python:',
+    ':3.11',
+    'python:3.11:4',
+    'python@sha256:abc',
+    '-a',
+    'a-',
+    'a//b',
+    '/a',
+    'a/',
+    '../a',
+    'a/../b',
+    'a/./b',
+    'a..b',
+    'a___b',
+    'localhost:port/a',
+    '-host.org/a',
+    'a\n',
+    'é',
+    'a?b=c',
+    'a#b',
+    'a%2fb',
+    'http://a/b',
+    `a:${'x'.repeat(129)}`,
+    'a'.repeat(256),
     sha.slice(7),
   ])('%j is none', (text) => {
     expect(parseImageReference(text)).toBeUndefined()
   })
 
   it('is always safe in the path of an address, and stays what it is', () => {
-    const pieces = fc.constantFrom(
+    const pieces = constantFrom(
       'a',
       'B',
       '0',
@@ -55,8 +80,8 @@ describe('fullImageName', () => {
       '?',
       '%',
     )
-    fc.assert(
-      fc.property(fc.array(pieces, { maxLength: 12 }), (all) => {
+    assert(
+      property(array(pieces, { maxLength: 12 }), (all) => {
         const full = fullImageName(all.join(''))
         if (full === undefined) return
         expect(full).toMatch(/^[\w./:@[\]+-]+$/)

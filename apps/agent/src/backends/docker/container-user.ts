@@ -12,9 +12,9 @@ export function containerUser(user: string | undefined, slot: number): Container
     const id = firstUid + (slot % uids)
     return { uid: id, gid: id }
   }
-  const [uid, gid = uid] = user.split(':').map(Number) as [number, number | undefined]
+  const [uid, gid = uid] = user.split(':').map(Number) as [number, number?]
   if (uid === 0 || gid === 0) throw new Rejected(`user ${user} is refused: code never runs as root`)
-  return { uid, gid: gid! }
+  return { uid, gid }
 }
 
 /** Below those of localhost's slots; given to nobody by Debian or systemd, and there are so many where uids are mapped too. */

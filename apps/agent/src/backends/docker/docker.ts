@@ -25,7 +25,6 @@ import type { ContainerParts, ContainerUser } from './container-spec.ts'
 import { containerUser } from './container-user.ts'
 import { Engine } from './engine.ts'
 import type { EngineFacts, Image } from './engine.ts'
-import { engineAddress } from './engine-address.ts'
 import { answered } from './engine-fault.ts'
 import { directoriesOf, ImageTools } from './image-tools.ts'
 import { expiresIn, labels } from './labels.ts'
@@ -65,7 +64,7 @@ class DockerBackend implements Backend {
 
   constructor(parts: BackendParts, env: NodeJS.ProcessEnv) {
     this.#parts = parts
-    this.#engine = new Engine(engineAddress(env), parts.time)
+    this.#engine = new Engine(env, parts.time)
     this.#box = new BoxVolume(this.#engine, parts.spoolId)
   }
 
@@ -114,11 +113,8 @@ class DockerBackend implements Backend {
       }
     } catch (error) {
       // What an Engine that does not answer keeps, the reconciler removes.
-      const cleared = preparing
-        .then(({ box }) => box.close())
-        .catch(() => {})
-        .then(() => this.#clear(name))
-      await Promise.race([cleared, sleep(clearPatienceMs)])
+      const closed = preparing.then(({ box }) => box.close()).catch(() => {})
+      await soon(closed.then(() => this.#clear(name)))
       throw error
     }
   }
@@ -211,7 +207,8 @@ class DockerBackend implements Backend {
     try {
       const limitMs = this.#parts.time.engineAnswerMs
       const { box } = await this.#open(name, place, expiresIn(limitMs))
-      const env = { ...place.image.env, HOME: workDir, TMPDIR: tmpDir }
+      const path = directoriesOf(place.image).join(':')
+      const env = { ...place.image.env, PATH: path, HOME: workDir, TMPDIR: tmpDir }
       const question = {
         kind: 'question',
         limitMs,
@@ -232,7 +229,7 @@ class DockerBackend implements Backend {
         tooLate(limitMs, 'the tools of the image did not tell their versions'),
       ])
     } finally {
-      void this.#clear(name)
+      await soon(this.#clear(name))
     }
   }
 
@@ -257,8 +254,10 @@ class DockerBackend implements Backend {
   }
 }
 
-/** A container that is there for so long after its end only is removed later, by the reconciler. */
-const clearPatienceMs = 2_000
+/** What takes longer goes on by itself: nobody waits for an Engine that does not answer. */
+async function soon(act: Promise<void>): Promise<void> {
+  await Promise.race([act, sleep(2_000, undefined, { ref: false })])
+}
 
 function bundleOf(run: Run, place: Omit<Prepared, 'box'>): Bundle {
   const { assignment, submission } = run

@@ -1,7 +1,7 @@
 import type { Duplex } from 'node:stream'
 import type { TimeConstants } from '@errand/shared'
 import Docker from 'dockerode'
-import type { EngineAddress } from './engine-address.ts'
+import { engineAddress } from './engine-address.ts'
 import { EngineFault, answered, engineFault, isAway } from './engine-fault.ts'
 
 /** What the Engine says of itself. */
@@ -44,17 +44,17 @@ const oldestApi = '1.40'
  * The Docker Engine, one act a method. Each is answered in time or fails, so that an Engine that hangs holds nobody;
  * all are safe to repeat, and one whose connection is cut is, once: it may have been kept from before the Engine's restart.
  *
- * Every method throws `EngineFault`.
+ * Every method throws `EngineFault`, or says what is wrong with the environment that names the Engine.
  */
 export class Engine {
-  readonly name: string
-  readonly #docker: Docker
+  readonly #env: NodeJS.ProcessEnv
   readonly #answerMs: number
+  #name = ''
+  #connection: Docker | undefined
   #facts: Promise<EngineFacts> | undefined
 
-  constructor(address: EngineAddress, time: Pick<TimeConstants, 'engineAnswerMs'>) {
-    this.name = address.name
-    this.#docker = new Docker(address.options)
+  constructor(env: NodeJS.ProcessEnv, time: Pick<TimeConstants, 'engineAnswerMs'>) {
+    this.#env = env
     this.#answerMs = time.engineAnswerMs
   }
 
@@ -155,7 +155,7 @@ export class Engine {
     try {
       await this.#docker.getContainer(id).wait({ condition: 'next-exit' })
     } catch (error) {
-      throw engineFault(error, this.name, 'wait for a container')
+      throw engineFault(error, this.#name, 'wait for a container')
     }
   }
 
@@ -200,6 +200,15 @@ export class Engine {
     await act.catch(unlessAnswered(404, 409))
   }
 
+  /** Opened by the first call, so that an environment that can't be understood is told to whoever needs the Engine. */
+  get #docker(): Docker {
+    if (this.#connection) return this.#connection
+    const { name, options } = engineAddress(this.#env)
+    this.#name = name
+    this.#connection = new Docker(options)
+    return this.#connection
+  }
+
   async #askFacts(): Promise<EngineFacts> {
     const docker = this.#docker as unknown as Impatient
     const modem = this.#docker.modem as { version?: string | undefined }
@@ -211,7 +220,7 @@ export class Engine {
     if (isBelow(ApiVersion, oldestApi) || isBelow(newestApi, MinAPIVersion))
       throw new EngineFault(
         'answered',
-        `the Docker Engine at ${this.name} (${Version}) speaks its API from ${MinAPIVersion} to ${ApiVersion}, this agent from ${oldestApi} to ${newestApi}`,
+        `the Docker Engine at ${this.#name} (${Version}) speaks its API from ${MinAPIVersion} to ${ApiVersion}, this agent from ${oldestApi} to ${newestApi}`,
       )
     modem.version = `v${isBelow(ApiVersion, newestApi) ? ApiVersion : newestApi}`
     const info = await this.#askOnce('tell what it can do', (abortSignal) => docker.info({ abortSignal }))
@@ -248,7 +257,7 @@ export class Engine {
       reject(
         new EngineFault(
           'silent',
-          `the Docker Engine at ${this.name} did not answer in ${answerMs / 1_000} s when asked to ${act}`,
+          `the Docker Engine at ${this.#name} did not answer in ${answerMs / 1_000} s when asked to ${act}`,
         ),
       )
       impatience.abort()
@@ -256,7 +265,7 @@ export class Engine {
     try {
       return await Promise.race([call(impatience.signal), silence])
     } catch (error) {
-      const fault = engineFault(error, this.name, act)
+      const fault = engineFault(error, this.#name, act)
       if (isAway(fault)) this.#facts = undefined
       throw fault
     } finally {

@@ -1,0 +1,63 @@
+import { execFileSync } from 'node:child_process'
+import { agentPolicy, timeConstants } from '@errand/shared'
+import type { TimeConstants } from '@errand/shared'
+import type { Backend } from '../../apps/agent/src/backends/backend.ts'
+import { createDocker } from '../../apps/agent/src/backends/docker/docker.ts'
+import { labels } from '../../apps/agent/src/backends/docker/labels.ts'
+
+export interface OpenDocker {
+  backend: Backend
+  /** Marks what is this backend's on the Engine. */
+  mark: string
+  /** What an agent would have written to its log at `warn` and above. */
+  logged: string[]
+  /** Names of all that this backend left on the Engine but the volume of its box. */
+  leftovers(): string[]
+  close(): Promise<void>
+}
+
+/** A docker backend on the Engine at this socket. */
+export async function openDocker(
+  socketPath: string,
+  given: { mark?: string; time?: Partial<TimeConstants>; slots?: number } = {},
+): Promise<OpenDocker> {
+  const mark = given.mark ?? crypto.randomUUID()
+  const logged: string[] = []
+  const silent = (): void => {}
+  const keep = (fields: object, message: string): void =>
+    void logged.push(`${message} ${'err' in fields ? String(fields.err) : ''}`)
+  const backend = createDocker(
+    {
+      agentDir: '/nowhere',
+      spoolId: mark,
+      slots: given.slots ?? 8,
+      policy: agentPolicy.parse({}),
+      time: { ...timeConstants, ...given.time },
+      log: { debug: silent, info: silent, warn: keep, error: keep },
+    },
+    { DOCKER_HOST: `unix://${socketPath}` },
+  )
+  await backend.recover()
+  return {
+    backend,
+    mark,
+    logged,
+    leftovers: () => [
+      ...docker(socketPath, 'ps', '--all', '--format={{.Names}}', `--filter=label=${labels.agent}=${mark}`),
+      ...docker(
+        socketPath,
+        'volume',
+        'ls',
+        '--format={{.Name}}',
+        `--filter=label=${labels.agent}=${mark}`,
+      ).slice(1),
+    ],
+    close: () => backend.close(),
+  }
+}
+
+/** The lines that Docker's own client prints. */
+export function docker(socketPath: string, ...args: string[]): string[] {
+  const text = execFileSync('docker', ['--host', `unix://${socketPath}`, ...args], { encoding: 'utf8' })
+  return text.split('\n').filter((line) => line !== '')
+}
