@@ -1,4 +1,4 @@
-import type { Assignment, DockerExecutor } from '@errand/shared'
+import type { AssignedExecutor, DockerExecutor } from '@errand/shared'
 import { Rejected } from '../backend.ts'
 import type { EngineFacts } from './engine.ts'
 
@@ -20,7 +20,7 @@ export interface ContainerLimits {
  * @throws {Rejected} naming a limit that this Engine can't keep
  */
 export function containerLimits(
-  { limits, executor }: Pick<Assignment, 'limits' | 'executor'>,
+  { limits, executor }: Pick<AssignedExecutor, 'limits' | 'executor'>,
   facts: EngineFacts,
 ): ContainerLimits {
   const settings = executor.settings as DockerExecutor

@@ -11,6 +11,8 @@ export interface EngineFacts {
   arch: string
   cpus: number
   seccomp: boolean
+  /** Where it keeps images, on its own host. */
+  rootDir: string
   /** Which limits the kernel of its host lets it keep. */
   keeps: { memory: boolean; cpus: boolean; pids: boolean }
 }
@@ -67,6 +69,7 @@ export class Engine {
     return this.#facts
   }
 
+  /** Asked now. */
   factsNow(): Promise<EngineFacts> {
     this.#facts = undefined
     return this.facts()
@@ -229,6 +232,7 @@ export class Engine {
       version: Version,
       arch: nodeArch[Arch] ?? Arch,
       cpus: info.NCPU,
+      rootDir: info.DockerRootDir,
       seccomp: security.some((one) => /^name=seccomp\b(?!.*profile=unconfined)/.test(one)),
       keeps: { memory: info.MemoryLimit, cpus: info.CpuCfsQuota, pids: info.PidsLimit },
     }
@@ -282,6 +286,7 @@ interface Impatient {
 
 interface EngineInfo {
   NCPU: number
+  DockerRootDir: string
   SecurityOptions?: string[]
   MemoryLimit: boolean
   CpuCfsQuota: boolean

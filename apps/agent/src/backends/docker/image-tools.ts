@@ -3,10 +3,10 @@ import type { RuntimeName } from '@errand/shared'
 import type { Answer } from '../box/ask-in-box.ts'
 import { candidatesOf, recognize, searchPath } from '../../runtimes/find-runtime.ts'
 import type { FoundRuntime } from '../../runtimes/find-runtime.ts'
+import type { Place } from './containers.ts'
 import type { Image } from './engine.ts'
 
-/** Runs commands in one container, one after the other. */
-export type AskAll = (commands: readonly (readonly string[])[]) => Promise<Answer[]>
+export type Commands = readonly (readonly string[])[]
 
 /** The folders of an image in which its tools are. */
 export function directoriesOf({ env }: Image): readonly string[] {
@@ -19,7 +19,7 @@ export async function findInImage(
   image: Image,
   name: RuntimeName,
   interpreter: string | undefined,
-  ask: AskAll,
+  ask: (commands: Commands) => Promise<Answer[]>,
 ): Promise<FoundRuntime | undefined> {
   const candidates = candidatesOf(name, interpreter, directoriesOf(image))
   const launchers = [...new Set(candidates.flatMap((one) => one.launchers))]
@@ -42,16 +42,22 @@ export async function findInImage(
 
 /** `findInImage`, asked once for each image, runtime and interpreter, and again while it finds nothing. */
 export class ImageTools {
+  readonly #ask: (place: Place, commands: Commands) => Promise<Answer[]>
   readonly #known = new Map<string, Promise<FoundRuntime | undefined>>()
 
+  constructor(ask: (place: Place, commands: Commands) => Promise<Answer[]>) {
+    this.#ask = ask
+  }
+
   async find(
-    image: Image,
+    place: Place,
     name: RuntimeName,
     interpreter: string | undefined,
-    ask: AskAll,
   ): Promise<FoundRuntime | undefined> {
-    const key = JSON.stringify([image.id, name, interpreter])
-    const known = this.#known.get(key) ?? findInImage(image, name, interpreter, ask)
+    const key = JSON.stringify([place.image.id, name, interpreter])
+    const known =
+      this.#known.get(key) ??
+      findInImage(place.image, name, interpreter, (commands) => this.#ask(place, commands))
     this.#known.set(key, known)
     try {
       const found = await known

@@ -1,0 +1,110 @@
+import { statfs } from 'node:fs/promises'
+import type { CheckFinding, CheckReport, DockerExecutor } from '@errand/shared'
+import { describeSearch } from '../../runtimes/find-runtime.ts'
+import type { FoundRuntime } from '../../runtimes/find-runtime.ts'
+import { Rejected } from '../backend.ts'
+import type { Check } from '../backend.ts'
+import { containerLimits } from './container-limits.ts'
+import { containerUser } from './container-user.ts'
+import type { Place } from './containers.ts'
+import type { Engine, EngineFacts } from './engine.ts'
+import { imageOf, namedInterpreter } from './image-of.ts'
+import { directoriesOf } from './image-tools.ts'
+import { refuseWhatIsToCome } from './refusals.ts'
+
+export interface EngineParts {
+  engine: Engine
+  find(place: Place, asked: Check): Promise<FoundRuntime | undefined>
+}
+
+/** Everything that a run on this Engine would be refused for, or fail by. */
+export async function checkEngine(asked: Check, parts: EngineParts): Promise<CheckReport> {
+  const findings: CheckFinding[] = []
+  const runtime = await look(asked, parts, findings)
+  return { runtime_id: runtime?.id ?? null, findings }
+}
+
+/** Each step needs those before it. */
+async function look(
+  asked: Check,
+  { engine, ...parts }: EngineParts,
+  findings: CheckFinding[],
+): Promise<FoundRuntime | undefined> {
+  const settings = asked.executor.settings as DockerExecutor
+  const say = (what: string, ok: boolean, detail: string, advice?: string): void =>
+    void findings.push({ what, ok, detail, ...(advice !== undefined && { advice }) })
+
+  const facts = await orFault(engine.factsNow())
+  if (facts instanceof Error) {
+    say(
+      'connection',
+      false,
+      facts.message,
+      'start Docker on the host of the agent, or set DOCKER_HOST for the agent',
+    )
+    return undefined
+  }
+  say('connection', true, `the Docker Engine ${facts.version} answers`)
+  say('sandbox', facts.seccomp, `containers ${facts.seccomp ? 'with' : 'without'} a seccomp profile`)
+  const place = placeOf(asked, facts)
+  if (place instanceof Error) say('limits', false, place.message, 'change the executor')
+  else say('limits', true, 'memory, cpu, processes and disk can be kept')
+  findings.push(await room(facts))
+
+  const image = await orFault(imageOf(engine, settings.image))
+  if (image instanceof Error) {
+    say('image', false, image.message, `run on the agent's host: docker pull ${settings.image}`)
+    return undefined
+  }
+  const mb = Math.ceil(image.bytes / 1e6)
+  say('image', true, `${settings.image} is there: ${image.id}, ${mb} MB`)
+  if (place instanceof Error || asked.signal.aborted) return undefined
+  const found = await orFault(parts.find({ image, ...place }, asked))
+  if (found instanceof Error) say('interpreter', false, found.message)
+  else if (found) say('interpreter', true, `${found.id} at ${found.interpreter} in the image`)
+  else {
+    const search = describeSearch(asked.runtime, namedInterpreter(asked), directoriesOf(image))
+    const advice = 'use an image that has it, or name one with code_executor_path'
+    say(
+      'interpreter',
+      false,
+      `no interpreter for ${asked.runtime} in the image: looked for ${search}`,
+      advice,
+    )
+  }
+  return found instanceof Error ? undefined : found
+}
+
+function placeOf(asked: Check, facts: EngineFacts): Omit<Place, 'image'> | Rejected {
+  const settings = asked.executor.settings as DockerExecutor
+  try {
+    refuseWhatIsToCome(settings)
+    return { limits: containerLimits(asked, facts), user: containerUser(settings.user, 0) }
+  } catch (error) {
+    if (error instanceof Rejected) return error
+    throw error
+  }
+}
+
+/** Containers write to memory alone: the Engine needs room for its own records and logs. */
+async function room({ rootDir }: EngineFacts): Promise<CheckFinding> {
+  try {
+    const { bavail, bsize } = await statfs(rootDir)
+    const freeMb = Math.floor((bavail * bsize) / (1024 * 1024))
+    const detail = `${freeMb} MB are free in ${rootDir}, where the Engine keeps images and logs`
+    if (freeMb >= leastFreeMb) return { what: 'disk', ok: true, detail }
+    return { what: 'disk', ok: false, detail, advice: `make room: at least ${leastFreeMb} MB` }
+  } catch {
+    return {
+      what: 'disk',
+      ok: true,
+      detail: "the Engine's disk is not this host's to look at; programs write to memory",
+    }
+  }
+}
+
+const leastFreeMb = 256
+
+function orFault<T>(act: Promise<T>): Promise<T | Error> {
+  return act.catch((error: Error) => error)
+}

@@ -1,0 +1,144 @@
+import { randomUUID } from 'node:crypto'
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { BackendParts } from '../backend.ts'
+import { askInBox } from '../box/ask-in-box.ts'
+import type { Answer } from '../box/ask-in-box.ts'
+import { BoxVolume } from './box-volume.ts'
+import { ContainerBox } from './container-box.ts'
+import { containerSpec, tmpDir, workDir } from './container-spec.ts'
+import type { ContainerParts } from './container-spec.ts'
+import type { Engine } from './engine.ts'
+import { answered, isAway } from './engine-fault.ts'
+import { directoriesOf } from './image-tools.ts'
+import { expiresIn, labels } from './labels.ts'
+
+/** What a container is made for. */
+export type Place = Pick<ContainerParts, 'image' | 'limits' | 'user'>
+
+/** A container whose box waits for its bundle. */
+export interface Opened {
+  id: string
+  box: ContainerBox
+}
+
+/**
+ * The containers of one agent on an Engine: what it makes bears its mark, and what bears it and is not of a live run is
+ * removed, sooner or later.
+ */
+export class Containers {
+  readonly #engine: Engine
+  readonly #parts: Pick<BackendParts, 'spoolId' | 'time' | 'log'>
+  readonly #box: BoxVolume
+  /** Names of those that somebody needs or clears away right now. */
+  readonly #live = new Set<string>()
+
+  constructor(engine: Engine, parts: Pick<BackendParts, 'spoolId' | 'time' | 'log'>) {
+    this.#engine = engine
+    this.#parts = parts
+    this.#box = new BoxVolume(engine, parts.spoolId)
+  }
+
+  /** Creates and starts one. Whatever comes of it, `clear` is to follow. */
+  async open(name: string, place: Place, own: Record<string, string>): Promise<Opened> {
+    this.#live.add(name)
+    const boxVolume = await this.#box.name()
+    try {
+      return await this.#start(name, place, own, boxVolume)
+    } catch (error) {
+      if (isAway(error) || !(await this.#box.isGone(boxVolume))) throw error
+      await this.#engine.remove(name)
+      return this.#start(name, place, own, await this.#box.name())
+    }
+  }
+
+  /** What commands answer in a container like those of jobs. */
+  async ask(place: Place, commands: readonly (readonly string[])[]): Promise<Answer[]> {
+    const name = `errand-ask-${randomUUID()}`
+    const limitMs = this.#parts.time.engineAnswerMs
+    try {
+      const { box } = await this.open(name, place, expiresIn(limitMs))
+      const env = {
+        ...place.image.env,
+        PATH: directoriesOf(place.image).join(':'),
+        HOME: workDir,
+        TMPDIR: tmpDir,
+      }
+      const question = {
+        kind: 'question',
+        limitMs,
+        capBytes: 64 * 1_024,
+        killAtCap: false,
+        goOn: true,
+        env,
+      } as const
+      const answers = askInBox(box, {
+        workDir: { path: workDir, make: false },
+        user: place.user,
+        files: [],
+        stdin: '',
+        phases: commands.map((argv) => ({ ...question, argv })),
+      })
+      return await Promise.race([answers, tooLate(limitMs, 'the tools of the image did not answer')])
+    } finally {
+      await this.clear(name)
+    }
+  }
+
+  /**
+   * Removes one, and never throws: what can't be removed in a moment goes on by itself, or is found later. Nobody waits for
+   * an Engine that does not answer.
+   */
+  async clear(name: string): Promise<void> {
+    if (!this.#live.has(name)) return
+    const removed = this.#engine
+      .remove(name)
+      .catch((err) => this.#parts.log.warn({ container: name, err }, 'a container cannot be removed now'))
+      .finally(() => this.#live.delete(name))
+    await Promise.race([removed, sleep(2_000, undefined, { ref: false })])
+  }
+
+  /**
+   * Removes those that are nobody's: of this agent what no live run needs, of any agent what should have ended a while ago.
+   * Never touches what does not bear our label.
+   */
+  async removeLeftovers(): Promise<void> {
+    const { spoolId, log } = this.#parts
+    const now = Date.now() / 1_000
+    for (const { id, name, labels: carried } of await this.#engine.containers(labels.agent)) {
+      const forgotten = carried[labels.agent] === spoolId && !this.#live.has(name)
+      const expired = Number(carried[labels.expiresAt] ?? Infinity) < now
+      if (!forgotten && !expired) continue
+      log.warn({ container: name, expired }, 'a container that was left is removed')
+      await this.#engine.remove(id)
+    }
+  }
+
+  /** Removes the volumes that held the box for this agent; to be called when it has no containers. */
+  removeVolumes(): Promise<void> {
+    return this.#box.remove()
+  }
+
+  async #start(name: string, place: Place, own: Record<string, string>, boxVolume: string): Promise<Opened> {
+    const carried = { [labels.agent]: this.#parts.spoolId, ...own }
+    const id = await this.#create(name, containerSpec({ ...place, boxVolume, labels: carried }))
+    return { id, box: await ContainerBox.start(this.#engine, id) }
+  }
+
+  /** The name is taken where an answer to this very request was lost: no code has run in that container. */
+  async #create(name: string, spec: ReturnType<typeof containerSpec>): Promise<string> {
+    try {
+      return await this.#engine.create(name, spec)
+    } catch (error) {
+      if (!answered(error, 409)) throw error
+      const own = await this.#engine.containers(`${labels.agent}=${this.#parts.spoolId}`)
+      if (!own.some((one) => one.name === name)) throw error
+      await this.#engine.remove(name)
+      return this.#engine.create(name, spec)
+    }
+  }
+}
+
+async function tooLate(ms: number, words: string): Promise<never> {
+  await sleep(ms, undefined, { ref: false })
+  throw new Error(`${words} in ${ms / 1_000} s`)
+}
