@@ -1,0 +1,132 @@
+import { once } from 'node:events'
+import { mkdtempSync, rmSync } from 'node:fs'
+import { createServer } from 'node:http'
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { describe, expect, it, onTestFinished } from 'vitest'
+import { Engine } from './engine.ts'
+
+type Answer = (request: IncomingMessage, response: ServerResponse) => void
+
+const json = (response: ServerResponse, body: unknown, status = 200): void => {
+  response.writeHead(status, { 'content-type': 'application/json' }).end(JSON.stringify(body))
+}
+
+/** An Engine that says what it is told to say. */
+async function fakeEngine(answer: Answer, version: object = {}) {
+  const dir = mkdtempSync(join(tmpdir(), 'errand-fake-engine-'))
+  const asked: string[] = []
+  const server = createServer((request, response) => {
+    asked.push(`${request.method} ${request.url}`)
+    if (request.url?.endsWith('/version'))
+      json(response, {
+        Version: '20.10.24',
+        ApiVersion: '1.41',
+        MinAPIVersion: '1.12',
+        Arch: 'amd64',
+        ...version,
+      })
+    else if (request.url?.endsWith('/info'))
+      json(response, { NCPU: 2, MemoryLimit: true, CpuCfsQuota: true, PidsLimit: true, SecurityOptions: [] })
+    else answer(request, response)
+  })
+  const socket = join(dir, 'docker.sock')
+  server.listen(socket)
+  await once(server, 'listening')
+  onTestFinished(() => {
+    server.closeAllConnections()
+    server.close()
+    rmSync(dir, { recursive: true })
+  })
+  return { asked, engine: new Engine({ DOCKER_HOST: `unix://${socket}` }, { engineAnswerMs: 500 }) }
+}
+
+describe('Engine', () => {
+  it.each([
+    ['1.41', '1.12', 'v1.41'],
+    ['1.52', '1.44', 'v1.47'],
+  ])('speaks an API of an Engine that has %s down to %s', async (ApiVersion, MinAPIVersion, version) => {
+    const { engine, asked } = await fakeEngine((_, response) => json(response, []), {
+      ApiVersion,
+      MinAPIVersion,
+    })
+    await engine.containers('label')
+    expect(asked.at(-1)).toMatch(`GET /${version}/containers/json?`)
+  })
+
+  it.each([
+    ['1.39', '1.12'],
+    ['1.60', '1.48'],
+  ])('refuses, in words, an Engine that has %s down to %s', async (ApiVersion, MinAPIVersion) => {
+    const { engine } = await fakeEngine(() => {}, { ApiVersion, MinAPIVersion })
+    await expect(engine.facts()).rejects.toThrow(
+      `speaks its API from ${MinAPIVersion} to ${ApiVersion}, this agent from 1.40 to 1.47`,
+    )
+  })
+
+  it('asks once more when the connection was cut before the answer', async () => {
+    let cut = 0
+    const { engine, asked } = await fakeEngine((request, response) => {
+      if (cut++ === 0) request.socket.destroy()
+      else response.writeHead(204).end()
+    })
+    await engine.start('one')
+    expect(asked.filter((one) => one.includes('/containers/one/start'))).toHaveLength(2)
+  })
+
+  it('fails in words when it is cut again', async () => {
+    const { engine } = await fakeEngine((request) => request.socket.destroy())
+    await expect(engine.start('one')).rejects.toMatchObject({
+      kind: 'cut',
+      message: expect.stringContaining('closed the connection (ECONNRESET) when asked to start a container'),
+    })
+  })
+
+  it('fails in words when there is no answer in time', async () => {
+    const { engine } = await fakeEngine(() => {})
+    await expect(engine.start('one')).rejects.toMatchObject({
+      kind: 'silent',
+      message: expect.stringContaining('did not answer in 0.5 s when asked to start a container'),
+    })
+  })
+
+  it('takes what is not there, or is gone already, for removed and killed', async () => {
+    for (const status of [404, 409]) {
+      const { engine } = await fakeEngine((_, response) => json(response, { message: 'no' }, status))
+      await engine.remove('one')
+      await engine.kill('one', 500)
+    }
+    const { engine } = await fakeEngine((_, response) => json(response, { message: 'driver failed' }, 500))
+    await expect(engine.remove('one')).rejects.toThrow('did not remove a container: driver failed')
+  })
+
+  it('does not find an image that is not there, and says so of nothing else', async () => {
+    const missing = await fakeEngine((_, response) => json(response, { message: 'no such image' }, 404))
+    expect(await missing.engine.image('docker.io/library/python:3')).toBeUndefined()
+    const broken = await fakeEngine((_, response) => json(response, {}, 500))
+    await expect(broken.engine.image('docker.io/library/python:3')).rejects.toThrow(
+      'did not look for an image',
+    )
+  })
+
+  it('sends the name of a container in the address and all else in the body', async () => {
+    let body = ''
+    const { engine, asked } = await fakeEngine((request, response) => {
+      request.on('data', (bytes: Buffer) => (body += bytes.toString()))
+      request.on('end', () => json(response, { Id: 'the-id' }, 201))
+    })
+    expect(await engine.create('a-name', { Image: 'sha256:1' })).toBe('the-id')
+    expect(asked.at(-1)).toBe('POST /v1.41/containers/create?name=a-name')
+    expect(JSON.parse(body)).toEqual({ Image: 'sha256:1' })
+  })
+
+  it('knows a failed import by what comes after the status', async () => {
+    const { engine } = await fakeEngine((request, response) => {
+      request
+        .resume()
+        .on('end', () => response.writeHead(200).end('{"status":"x"}\n{"error":"no space left"}\n'))
+    })
+    await expect(engine.importImage(Buffer.from('tar'), 'errand-box', '1')).rejects.toThrow('no space left')
+  })
+})
