@@ -22,6 +22,8 @@ export interface Driving {
   requiredLimits?: string[]
   /** Sees each stream's bytes as they are spooled; `stop` ends the run as the runner would. */
   watch?: (stream: Stream, text: string, stop: (reason: StopReason) => void) => void
+  /** Called before the backend is; `stop` ends the run as the runner would. */
+  begin?: (stop: (reason: StopReason) => void) => void
   /** In place of the compile step's own limit. */
   compileLimitMs?: number
   /** Called in place of spooling `starting`. */
@@ -50,6 +52,7 @@ export async function drive(driving: Driving): Promise<Driven> {
   output.onLimit = () => {
     if (submission.on_output_limit === 'kill') ending.stop('output_limit')
   }
+  driving.begin?.((reason) => ending.stop(reason))
   try {
     const end = await driving.backend.run({
       assignment,

@@ -16,10 +16,10 @@ export interface OpenDocker {
   close(): Promise<void>
 }
 
-/** A docker backend on the Engine at this socket. */
+/** A docker backend on the Engine at this socket, which it reaches by another where one is given. */
 export async function openDocker(
   socketPath: string,
-  given: { mark?: string; time?: Partial<TimeConstants>; slots?: number } = {},
+  given: { mark?: string; time?: Partial<TimeConstants>; reachedBy?: string } = {},
 ): Promise<OpenDocker> {
   const mark = given.mark ?? crypto.randomUUID()
   const logged: string[] = []
@@ -30,12 +30,12 @@ export async function openDocker(
     {
       agentDir: '/nowhere',
       spoolId: mark,
-      slots: given.slots ?? 8,
+      slots: 8,
       policy: agentPolicy.parse({}),
       time: { ...timeConstants, ...given.time },
       log: { debug: silent, info: silent, warn: keep, error: keep },
     },
-    { DOCKER_HOST: `unix://${socketPath}` },
+    { DOCKER_HOST: `unix://${given.reachedBy ?? socketPath}` },
   )
   await backend.recover()
   return {

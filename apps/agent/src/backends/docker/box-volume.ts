@@ -34,15 +34,17 @@ export class BoxVolume {
   }
 
   /**
-   * Whether the volume of that name is gone (`docker volume prune` takes what no container uses, and an Engine makes an empty
-   * one of that name for the next). If so the next `name` is another's.
+   * Whether the volume of that name is the one that was filled: `docker volume prune` takes what no container uses, and the
+   * Engine makes an empty one of that name, without labels, for the next container.
    */
-  async isGone(name: string): Promise<boolean> {
-    const found = await this.#engine.volume(name)
-    if (found?.[labels.box] !== undefined) return false
+  async isIntact(name: string): Promise<boolean> {
+    return (await this.#engine.volume(name))?.[labels.box] !== undefined
+  }
+
+  /** Removes one that is not intact; the next `name` is another's. */
+  async discard(name: string): Promise<void> {
     if ((await this.#name) === name) this.#name = undefined
-    if (found) await this.#engine.removeVolume(name).catch(() => {})
-    return true
+    await this.#engine.removeVolume(name)
   }
 
   /** Those of all processes of this agent, when no container uses them. */

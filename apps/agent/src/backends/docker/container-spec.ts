@@ -35,7 +35,6 @@ export function containerSpec({
   return {
     Image: image.id,
     Entrypoint: [boxPath, 'once'],
-    Cmd: [],
     // Code runs as `user`: the box becomes it.
     User: '0:0',
     WorkingDir: '/',

@@ -45,8 +45,9 @@ export class Containers {
     try {
       return await this.#start(name, place, own, boxVolume)
     } catch (error) {
-      if (isAway(error) || !(await this.#box.isGone(boxVolume))) throw error
+      if (isAway(error) || (await this.#box.isIntact(boxVolume))) throw error
       await this.#engine.remove(name)
+      await this.#box.discard(boxVolume)
       return this.#start(name, place, own, await this.#box.name())
     }
   }

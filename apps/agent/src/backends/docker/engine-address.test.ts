@@ -34,7 +34,9 @@ describe('engineAddress', () => {
     ],
   ])('reads %o', (env, options) => {
     expect(engineAddress(env).options).toMatchObject(options)
-    expect(engineAddress(env).name).toBe(env.DOCKER_HOST || 'unix:///var/run/docker.sock')
+    expect(engineAddress(env).name).toBe(
+      (env as NodeJS.ProcessEnv)['DOCKER_HOST'] || 'unix:///var/run/docker.sock',
+    )
   })
 
   it.each([

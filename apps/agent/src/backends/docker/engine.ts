@@ -162,10 +162,12 @@ export class Engine {
     }
   }
 
+  /** Nothing where it runs already. */
   async start(id: string): Promise<void> {
-    await this.#ask('start a container', (abortSignal) =>
+    const act = this.#ask('start a container', (abortSignal) =>
       this.#docker.getContainer(id).start({ abortSignal }),
     )
+    await act.catch(unlessAnswered(304))
   }
 
   /** Undefined where it is not there. */
