@@ -30,7 +30,8 @@ export const testImages = {
   bare: 'errand-test/bare:1',
 } as const
 
-const small = ['dash', 'coreutils', 'python3']
+/** libc-bin has the locale C.UTF-8, which programs are given. */
+const small = ['dash', 'coreutils', 'libc-bin', 'python3']
 const tools = [
   'bash',
   'diffutils',

@@ -1,7 +1,7 @@
 import { dockerExecutor, runtimes } from '@errand/shared'
 import type { SubmissionBody } from '@errand/shared'
 import { afterAll, afterEach, beforeAll, describe, expect, onTestFinished, test, vi } from 'vitest'
-import { dockerImages, dockerImageStore } from '../../infra/docker-images.ts'
+import { testImages, madeTestImages } from '../../infra/test-images.ts'
 import { startDockerEngine } from '../../infra/docker-engine.ts'
 import type { DockerEngine } from '../../infra/docker-engine.ts'
 import { testDockerEngine } from '../../infra/test-docker-engine.ts'
@@ -22,7 +22,7 @@ function runOn(
   settings: object = {},
   more: Partial<Driving> = {},
 ): Promise<Driven> {
-  const all = dockerExecutor.parse({ image: dockerImages.python, ...settings })
+  const all = dockerExecutor.parse({ image: testImages.python, ...settings })
   return drive({ backend, settings: all, submission, ...more })
 }
 
@@ -51,7 +51,7 @@ describe('docker', () => {
   afterAll(() => opened.close())
 
   test('needs no shell, no libraries and no PATH in an image', async () => {
-    const settings = { image: dockerImages.bare, code_executor_path: '/usr/bin/python3' }
+    const settings = { image: testImages.bare, code_executor_path: '/usr/bin/python3' }
     const { stdout, end } = await runOn(opened, hello, settings)
     expect(stdout.toString()).toContain(hello.code)
     expect(end.runtime_id).toBe('python3.0.0')
@@ -67,10 +67,10 @@ describe('docker', () => {
 
   test('fails by its own fault where the image has no interpreter, and says what it looked for', async () => {
     await expect(runOn(opened, { ...hello, runtime: 'ruby' })).rejects.toThrow(
-      `no interpreter for ruby in the image ${dockerImages.python}: looked for ruby in /usr/local/bin, /usr/bin, /bin`,
+      `no interpreter for ruby in the image ${testImages.python}: looked for ruby in /usr/local/bin, /usr/bin, /bin`,
     )
     await expect(runOn(opened, hello, { code_executor_path: '/opt/python' })).rejects.toThrow(
-      `no interpreter for python in the image ${dockerImages.python}: looked for /opt/python`,
+      `no interpreter for python in the image ${testImages.python}: looked for /opt/python`,
     )
   })
 
@@ -120,7 +120,7 @@ describe('docker', () => {
   test('removes what an agent that died left, and what was forgotten, and nothing else', async () => {
     const create = (...given: string[]): string => {
       const container = ['create', '--network=none', ...given.map((label) => `--label=${label}`)]
-      return docker(socketPath, ...container, dockerImages.python, 'sleep', '60')[0]!
+      return docker(socketPath, ...container, testImages.python, 'sleep', '60')[0]!
     }
     const own = `${labels.agent}=${opened.mark}-dead`
     const other = `${labels.agent}=${opened.mark}-other`
@@ -192,7 +192,7 @@ describe('docker on an Engine that fails', () => {
   let engine: DockerEngine
   let opened: OpenDocker
   beforeAll(async () => {
-    engine = await startDockerEngine({ images: await dockerImageStore() })
+    engine = await startDockerEngine({ images: await madeTestImages() })
     opened = await openDocker(engine.socketPath, { time: { engineAnswerMs: 2_000, renewEveryMs: 200 } })
     await runOn(opened, hello)
   }, 180_000)

@@ -5,7 +5,7 @@ import type { AddressInfo } from 'node:net'
 import { once } from 'node:events'
 import { dockerExecutor } from '@errand/shared'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { dockerImages } from '../../infra/docker-images.ts'
+import { testImages } from '../../infra/test-images.ts'
 import { testDockerEngine } from '../../infra/test-docker-engine.ts'
 import { labels } from '../../apps/agent/src/backends/docker/labels.ts'
 import { drive } from './drive.ts'
@@ -24,7 +24,7 @@ describe('a program in a container', () => {
   afterAll(() => opened.close())
 
   const python = (code: string, atWork?: () => void): Promise<Driven> => {
-    const settings = dockerExecutor.parse({ image: dockerImages.runtimes })
+    const settings = dockerExecutor.parse({ image: testImages.runtimes })
     let looked = false
     return drive({
       backend: opened.backend,
@@ -215,7 +215,7 @@ print(json.dumps([refused(lambda: libc.unshare(0x10000000)), refused(lambda: lib
 
   test("runs as the executor's user, who is never root", async () => {
     const run = (user: string): Promise<Driven> => {
-      const settings = dockerExecutor.parse({ image: dockerImages.runtimes, user })
+      const settings = dockerExecutor.parse({ image: testImages.runtimes, user })
       const code = 'import os; open("here", "w"); print(os.getuid(), os.getgid(), os.getgroups())'
       return drive({ backend: opened.backend, settings, submission: { code } })
     }
@@ -226,7 +226,7 @@ print(json.dumps([refused(lambda: libc.unshare(0x10000000)), refused(lambda: lib
   test('finds where its image declares a volume nothing that it could fill', async () => {
     const [image] = [`errand-volume:${crypto.randomUUID().slice(0, 8)}`]
     execFileSync('docker', ['--host', `unix://${socketPath}`, 'build', '--quiet', '--tag', image!, '-'], {
-      input: `FROM ${dockerImages.runtimes}\nVOLUME /data\nHEALTHCHECK CMD touch /tmp/healthy\nENV OF_THE_IMAGE=yes PATH=/usr/bin:/bin\nUSER nobody\n`,
+      input: `FROM ${testImages.runtimes}\nVOLUME /data\nHEALTHCHECK CMD touch /tmp/healthy\nENV OF_THE_IMAGE=yes PATH=/usr/bin:/bin\nUSER nobody\n`,
     })
     const volumes = docker(socketPath, 'volume', 'ls', '-q').length
     const code = `import os

@@ -1,7 +1,7 @@
 import { dockerExecutor } from '@errand/shared'
 import type { SubmissionBody } from '@errand/shared'
 import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest'
-import { dockerImages } from '../../infra/docker-images.ts'
+import { testImages } from '../../infra/test-images.ts'
 import { testDockerEngine } from '../../infra/test-docker-engine.ts'
 import { labels } from '../../apps/agent/src/backends/docker/labels.ts'
 import { drive } from './drive.ts'
@@ -25,7 +25,7 @@ describe('docker keeps', () => {
     submission: Omit<SubmissionBody, 'executor'>,
     more: Partial<Driving> = {},
   ): Promise<Driven> => {
-    const settings = dockerExecutor.parse({ image: dockerImages.runtimes })
+    const settings = dockerExecutor.parse({ image: testImages.runtimes })
     return drive({ backend: opened.backend, settings, submission, ...more })
   }
 

@@ -2,7 +2,7 @@ import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 import { dockerExecutor } from '@errand/shared'
 import { expect, test, vi } from 'vitest'
-import { dockerImages } from '../../infra/docker-images.ts'
+import { testImages } from '../../infra/test-images.ts'
 import { testDockerEngine } from '../../infra/test-docker-engine.ts'
 import { drive } from './drive.ts'
 import { tag } from './harness.ts'
@@ -21,7 +21,7 @@ test(
   async () => {
     const socketPath = await testDockerEngine()
     const opened = await openDocker(socketPath)
-    const settings = dockerExecutor.parse({ image: dockerImages.python })
+    const settings = dockerExecutor.parse({ image: testImages.python })
     const heap: number[] = []
     let started = 0
     const worker = async (slot: number): Promise<void> => {

@@ -8,7 +8,7 @@ import { join } from 'node:path'
 import { createServer as createTlsServer } from 'node:tls'
 import { agentPolicy, dockerExecutor, timeConstants } from '@errand/shared'
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest'
-import { dockerImages } from '../../infra/docker-images.ts'
+import { testImages } from '../../infra/test-images.ts'
 import { testDockerEngine } from '../../infra/test-docker-engine.ts'
 import { createDocker } from '../../apps/agent/src/backends/docker/docker.ts'
 import { drive } from './drive.ts'
@@ -51,7 +51,7 @@ describe('docker on an Engine that is reached by TCP', () => {
     }
     const backend = createDocker(parts, env)
     onTestFinished(() => backend.close())
-    const settings = dockerExecutor.parse({ image: dockerImages.python })
+    const settings = dockerExecutor.parse({ image: testImages.python })
     return { backend, run: () => drive({ backend, settings, submission: { code: 'print("hello")' } }) }
   }
 

@@ -1,6 +1,6 @@
 import { dockerExecutor } from '@errand/shared'
 import { testDockerEngine } from '../../infra/test-docker-engine.ts'
-import { dockerImages } from '../../infra/docker-images.ts'
+import { testImages } from '../../infra/test-images.ts'
 import { contract } from './contract.ts'
 import type { Harness } from './harness.ts'
 import { openDocker } from './open-docker.ts'
@@ -11,7 +11,7 @@ async function open(): Promise<Harness> {
   const opened = await openDocker(await testDockerEngine())
   return {
     backend: opened.backend,
-    settings: (runtime) => dockerExecutor.parse({ runtime, image: dockerImages.runtimes }),
+    settings: (runtime) => dockerExecutor.parse({ runtime, image: testImages.runtimes }),
     slots: 4,
     fastExits: 500,
     leftovers: async () => opened.leftovers(),
