@@ -47,6 +47,7 @@ iproute2 bin/ip
 iptables sbin/iptables
 openssh-server sbin/sshd
 openssh-client bin/ssh
+openssl bin/openssl
 musl-tools bin/musl-gcc
 END
 }

@@ -91,11 +91,7 @@ export class Containers {
    */
   async clear(name: string): Promise<void> {
     if (!this.#live.has(name)) return
-    const removed = this.#engine
-      .remove(name)
-      .catch((err) => this.#parts.log.warn({ container: name, err }, 'a container cannot be removed now'))
-      .finally(() => this.#live.delete(name))
-    await Promise.race([removed, sleep(2_000, undefined, { ref: false })])
+    await Promise.race([this.#remove(name), sleep(2_000, undefined, { ref: false })])
   }
 
   /**
@@ -109,14 +105,25 @@ export class Containers {
       const forgotten = carried[labels.agent] === spoolId && !this.#live.has(name)
       const expired = Number(carried[labels.expiresAt] ?? Infinity) < now
       if (!forgotten && !expired) continue
-      log.warn({ container: name, expired }, 'a container that was left is removed')
-      await this.#engine.remove(id)
+      // A run may have cleared it away since the list was made.
+      if (await this.#engine.remove(id))
+        log.warn({ container: name, expired }, 'removed a container that was left')
     }
   }
 
   /** Removes the volumes that held the box for this agent; to be called when it has no containers. */
   removeVolumes(): Promise<void> {
     return this.#box.remove()
+  }
+
+  async #remove(name: string): Promise<void> {
+    try {
+      await this.#engine.remove(name)
+    } catch (err) {
+      this.#parts.log.warn({ container: name, err }, 'a container cannot be removed now')
+    } finally {
+      this.#live.delete(name)
+    }
   }
 
   async #start(name: string, place: Place, own: Record<string, string>, boxVolume: string): Promise<Opened> {

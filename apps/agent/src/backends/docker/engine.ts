@@ -197,12 +197,13 @@ export class Engine {
     await act.catch(unlessAnswered(404, 409))
   }
 
-  /** With all that is of it; nothing where it is not there, or somebody removes it already. */
-  async remove(id: string): Promise<void> {
-    const act = this.#ask('remove a container', (abortSignal) =>
-      this.#docker.getContainer(id).remove({ force: true, v: true, abortSignal }),
-    )
-    await act.catch(unlessAnswered(404, 409))
+  /** With all that is of it; false where it is not there, or somebody removes it already. */
+  async remove(id: string): Promise<boolean> {
+    const act = this.#ask('remove a container', async (abortSignal) => {
+      await this.#docker.getContainer(id).remove({ force: true, v: true, abortSignal })
+      return true
+    })
+    return (await act.catch(unlessAnswered(404, 409))) ?? false
   }
 
   /** Opened by the first call, so that an environment that can't be understood is told to whoever needs the Engine. */
