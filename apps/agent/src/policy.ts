@@ -39,11 +39,8 @@ export function refusal(
     const [first] = problemDetails(parsed.error)
     return `this agent does not understand the executor's settings: ${first?.pointer} ${first?.detail}`
   }
-  const { timeout_sec, output_limit_kb } = assignment.limits
-  if (timeout_sec > (policy.max_timeout_sec ?? Infinity))
-    return `timeout_sec ${timeout_sec} is above the ${policy.max_timeout_sec} of this agent's policy`
-  if (output_limit_kb > (policy.max_output_limit_kb ?? Infinity))
-    return `output_limit_kb ${output_limit_kb} is above the ${policy.max_output_limit_kb} of this agent's policy`
+  const excess = excessOf(policy, { ...parsed.data, ...assignment.limits })
+  if (excess !== undefined) return excess
   const path = parsed.data.code_executor_path
   if (path !== undefined && policy.code_executor_paths && !policy.code_executor_paths.includes(path))
     return `this agent's policy does not list the code_executor_path ${path}`
@@ -51,6 +48,24 @@ export function refusal(
   if (type === 'ssh') return sshRefusal(policy, parsed.data as SshExecutor)
   return localhostRefusal(policy, parsed.data as LocalhostExecutor, assignment.executor.source)
 }
+
+function excessOf(policy: AgentPolicy, limits: Record<string, unknown>): string | undefined {
+  for (const name of limitNames) {
+    const [asked, most] = [limits[name], policy[`max_${name}`]]
+    if (typeof asked === 'number' && most !== undefined && asked > most)
+      return `${name} ${asked} is above the ${most} of this agent's policy`
+  }
+  return undefined
+}
+
+const limitNames = [
+  'timeout_sec',
+  'output_limit_kb',
+  'mem_limit_mb',
+  'cpus_limit_cores',
+  'pids_limit',
+  'disk_limit_mb',
+] as const
 
 function dockerRefusal({ images }: AgentPolicy, { image }: DockerExecutor): string | undefined {
   if (!images || images.map(fullImageName).includes(fullImageName(image))) return undefined

@@ -25,6 +25,10 @@ export const agentPolicy = z.strictObject({
   images: z.array(imageName).optional(),
   max_timeout_sec: z.number().positive().optional(),
   max_output_limit_kb: z.int().positive().optional(),
+  max_mem_limit_mb: z.int().positive().optional(),
+  max_cpus_limit_cores: z.number().positive().optional(),
+  max_pids_limit: z.int().positive().optional(),
+  max_disk_limit_mb: z.int().positive().optional(),
   /**
    * One for each core if absent. An inventory or renewal lists what runs and up to 500 ended jobs that wait for their
    * delivery, at most 90 bytes each: (1,000 + 500) * 90 = 135,000 bytes, which a frame of 256 KiB holds.

@@ -77,7 +77,8 @@ class DockerBackend implements Backend {
 
   async run(run: Run): Promise<RunEnd> {
     const name = `errand-${run.assignment.id}-${run.assignment.fence}`
-    const preparing = this.#prepare(run, name)
+    let isPreparing = true
+    const preparing = this.#prepare(run, name).finally(() => (isPreparing = false))
     try {
       const prepared = await unlessAborted(preparing, run.signal)
       const end = await this.#runIn(run, prepared)
@@ -92,8 +93,8 @@ class DockerBackend implements Backend {
     } catch (error) {
       const closed = preparing.then(({ box }) => box.close()).catch(() => {})
       const cleared = closed.then(() => this.#containers.clear(name))
-      // It may still be under way to its container, on an Engine that does not answer.
-      if (!(error instanceof NotStarted)) await cleared
+      // Stopped while an Engine that may not answer was asked for it: nobody waits for that.
+      if (!isPreparing) await cleared
       throw error
     }
   }
