@@ -1,12 +1,12 @@
 import { dockerExecutor } from '@errand/shared'
 import type { SubmissionBody } from '@errand/shared'
-import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest'
+import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
 import { testImages } from '../../infra/test-images.ts'
 import { testDockerEngine } from '../../infra/test-docker-engine.ts'
 import { labels } from '../../apps/agent/src/backends/docker/labels.ts'
 import { drive } from './drive.ts'
 import type { Driven, Driving } from './drive.ts'
-import { docker, openDocker } from './open-docker.ts'
+import { docker, leavesNothing, openDocker } from './open-docker.ts'
 import type { OpenDocker } from './open-docker.ts'
 
 describe('docker keeps', () => {
@@ -16,9 +16,7 @@ describe('docker keeps', () => {
     socketPath = await testDockerEngine()
     opened = await openDocker(socketPath)
   }, 180_000)
-  afterEach(async () => {
-    await vi.waitFor(() => expect(opened.leftovers()).toEqual([]), 10_000)
-  })
+  afterEach(() => leavesNothing(opened))
   afterAll(() => opened.close())
 
   const run = (

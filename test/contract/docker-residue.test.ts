@@ -1,7 +1,7 @@
 import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 import { dockerExecutor } from '@errand/shared'
-import { expect, test, vi } from 'vitest'
+import { expect, test } from 'vitest'
 import { testImages } from '../../infra/test-images.ts'
 import { testDockerEngine } from '../../infra/test-docker-engine.ts'
 import { drive } from './drive.ts'
@@ -38,7 +38,7 @@ test(
     await Promise.all(Array.from({ length: atOnce }, (_, slot) => worker(slot)))
     collectGarbage()
     heap.push(process.memoryUsage().heapUsed)
-    await vi.waitFor(() => expect(opened.leftovers()).toEqual([]), 10_000)
+    expect(await opened.lasting()).toEqual([])
     expect(opened.logged).toEqual([])
     // from after the first hundred on
     expect(heap.at(-1)! - heap[1]!).toBeLessThan(10 * 2 ** 20)

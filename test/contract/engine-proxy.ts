@@ -27,9 +27,8 @@ export async function startEngineProxy(upstream: string): Promise<EngineProxy> {
     const lost = isLost(asked)
     const { method, url: path, headers } = asked
     const onward = request({ socketPath: upstream, method, path, headers }, (answered) => {
-      if (lost) return void answered.resume().on('end', () => asked.socket.destroy())
-      answer.writeHead(answered.statusCode!, answered.headers)
-      answered.pipe(answer)
+      if (lost) answered.resume().on('end', () => asked.socket.destroy())
+      else answered.pipe(answer.writeHead(answered.statusCode!, answered.headers))
     })
     onward.on('error', () => asked.socket.destroy())
     asked.pipe(onward)

@@ -1,4 +1,5 @@
 import { execFileSync } from 'node:child_process'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { agentPolicy, timeConstants } from '@errand/shared'
 import type { TimeConstants } from '@errand/shared'
 import type { Backend } from '../../apps/agent/src/backends/backend.ts'
@@ -13,6 +14,8 @@ export interface OpenDocker {
   logged: string[]
   /** Names of all that this backend left on the Engine but the volume of its box. */
   leftovers(): string[]
+  /** What of it is still there after 20 s: removal may go on after a result. */
+  lasting(): Promise<string[]>
   close(): Promise<void>
 }
 
@@ -38,22 +41,30 @@ export async function openDocker(
     { DOCKER_HOST: `unix://${given.reachedBy ?? socketPath}` },
   )
   await backend.recover()
+  const named = (...args: string[]): string[] =>
+    docker(socketPath, ...args, `--filter=label=${labels.agent}=${mark}`)
+  const leftovers = (): string[] => [
+    ...named('ps', '--all', '--format={{.Names}}'),
+    ...named('volume', 'ls', '--format={{.Name}}').slice(1),
+  ]
   return {
     backend,
     mark,
     logged,
-    leftovers: () => [
-      ...docker(socketPath, 'ps', '--all', '--format={{.Names}}', `--filter=label=${labels.agent}=${mark}`),
-      ...docker(
-        socketPath,
-        'volume',
-        'ls',
-        '--format={{.Name}}',
-        `--filter=label=${labels.agent}=${mark}`,
-      ).slice(1),
-    ],
+    leftovers,
+    async lasting() {
+      const deadline = performance.now() + 20_000
+      while (leftovers().length > 0 && performance.now() < deadline) await sleep(50)
+      return leftovers()
+    },
     close: () => backend.close(),
   }
+}
+
+/** For after each test. */
+export async function leavesNothing(opened: OpenDocker): Promise<void> {
+  const left = await opened.lasting()
+  if (left.length > 0) throw new Error(`left on the Engine: ${left.join(', ')}`)
 }
 
 /** The lines that Docker's own client prints. */
