@@ -28,7 +28,7 @@ describe('the shared Docker Engine', () => {
     const [one, two] = await Promise.all([testDockerEngine(), testDockerEngine()])
     expect(two).toBe(one)
     const names = await docker(one, 'images', '--format', '{{.Repository}}:{{.Tag}}')
-    expect(names.split('\n').toSorted()).toEqual(Object.values(testImages).toSorted())
+    expect(names.split('\n')).toEqual(expect.arrayContaining(Object.values(testImages)))
   })
 })
 

@@ -234,14 +234,30 @@ print(json.dumps([refused(lambda: libc.unshare(0x10000000)), refused(lambda: lib
     execFileSync('docker', ['--host', `unix://${socketPath}`, 'build', '--quiet', '--tag', image, '-'], {
       input: `FROM ${testImages.runtimes}\nVOLUME /data\nHEALTHCHECK CMD touch /tmp/healthy\nENV OF_THE_IMAGE=yes PATH=/usr/bin:/bin\nUSER nobody\n`,
     })
-    const volumes = docker(socketPath, 'volume', 'ls', '-q').length
-    const code = `import os
+    const code = `import os, time
 try: open('/data/file', 'w')
-except OSError as error: print(error.strerror, os.environ['OF_THE_IMAGE'], os.environ['PATH'])`
+except OSError as error: print(error.strerror, os.environ['OF_THE_IMAGE'], os.environ['PATH'], flush=True); time.sleep(0.3)`
+    const mounts: string[] = []
     const settings = dockerExecutor.parse({ image })
-    const { stdout } = await drive({ backend: opened.backend, settings, submission: { code } })
+    const { stdout } = await drive({
+      backend: opened.backend,
+      settings,
+      submission: { code },
+      watch() {
+        const [id] = docker(socketPath, 'ps', '-q', `--filter=label=${labels.agent}=${opened.mark}`)
+        if (mounts.length === 0)
+          mounts.push(
+            ...docker(
+              socketPath,
+              'inspect',
+              '--format={{range .Mounts}}{{println .Destination}}{{end}}',
+              id!,
+            ),
+          )
+      },
+    })
     expect(stdout.toString()).toBe('Read-only file system yes /usr/bin:/bin\n')
-    expect(docker(socketPath, 'volume', 'ls', '-q').length).toBe(volumes)
+    expect(mounts).toEqual(['/errand'])
     docker(socketPath, 'rmi', image)
   })
 })

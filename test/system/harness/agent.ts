@@ -131,6 +131,8 @@ export async function startAgent(options: AgentOptions): Promise<TestAgent> {
       ERRAND_AGENT_DIR: dir,
       ERRAND_AGENT_NAME: name,
       ERRAND_TIME_SCALE: String(options.timeScale ?? 1),
+      // Not the machine's own, whether it has one or not.
+      DOCKER_HOST: 'unix:///nowhere/docker.sock',
       ...(fake && { ERRAND_FAKE_BACKEND: '1' }),
       ...options.env,
     },

@@ -1,0 +1,138 @@
+import { execFileSync } from 'node:child_process'
+import { randomUUID } from 'node:crypto'
+import type { ExecutorCheck } from '@errand/shared'
+import { beforeAll, describe, expect, it, onTestFinished } from 'vitest'
+import { startDockerEngine } from '../../infra/docker-engine.ts'
+import { testDockerEngine } from '../../infra/test-docker-engine.ts'
+import { madeTestImages, testImages } from '../../infra/test-images.ts'
+import { agentForTest, apiForTest, databases } from './harness/for-test.ts'
+import { markedProcesses } from './harness/marked-processes.ts'
+import { until } from './harness/until.ts'
+
+const config = JSON.stringify({
+  code_executors: {
+    docker: {
+      container: { image: testImages.python },
+      missing: { image: 'example.org/nowhere:1' },
+      small: { image: testImages.python, mem_limit_mb: 64 },
+    },
+  },
+})
+const long = 'import time; print("ready", flush=True); time.sleep(600)'
+
+/** Containers of one execution, whatever their state. */
+const containersOf = (socketPath: string, id: string): string =>
+  execFileSync(
+    'docker',
+    ['-H', `unix://${socketPath}`, 'ps', '-aq', '--filter', `label=io.errand.execution=${id}`],
+    {
+      encoding: 'utf8',
+    },
+  )
+
+describe.each(databases)('an execution in a container, on %s', (database) => {
+  async function circle(socketPath: string, timeScale = 1) {
+    const api = await apiForTest({ database, config, timeScale })
+    const env = { DOCKER_HOST: `unix://${socketPath}` }
+    const agent = await agentForTest({ api, slots: 1, env, timeScale })
+    return { client: api.client, agent }
+  }
+
+  describe('on an Engine that works', () => {
+    let socketPath: string
+    beforeAll(async () => void (socketPath = await testDockerEngine()), 240_000)
+
+    it('says all of it in its record', async () => {
+      const { client, agent } = await circle(socketPath)
+      const code = 'import sys; print(sys.stdin.read() + sys.argv[1]); sys.exit(3)'
+      const record = await client.run({ executor: 'container', code, stdin: 'in ', args: ['arg'] })
+      expect(record).toMatchObject({
+        executor_type: 'docker',
+        status: 'completed',
+        outcome: 'failed',
+        exit_code: 3,
+        signal: null,
+        phase: 'run',
+        stdout: 'in arg\n',
+        runtime_id: expect.stringMatching(/^python3\.\d+\.\d+$/),
+        container_id: expect.stringMatching(/^[0-9a-f]{64}$/),
+        hostname: (await agent.record())!.report!.hostname,
+        isolation: { sandbox: 'container', own_uid: true, network: 'none', cgroup: true, seccomp: true },
+        usage: { cpu_time_sec: expect.any(Number), peak_memory_mb: expect.any(Number) },
+        limits: { mem_limit_mb: 1_024, cpus_limit_cores: 1, pids_limit: 128, disk_limit_mb: 256 },
+      })
+      await until('its container is gone', () => containersOf(socketPath, record.id) === '')
+    })
+
+    it('is checked, and refused or failed in the same words', async () => {
+      const { client } = await circle(socketPath)
+      const works = await client.post<ExecutorCheck>('/executors/container/check')
+      expect(works.agents[0]!.findings.map(({ what, ok }) => [what, ok])).toEqual([
+        ['policy', true],
+        ['connection', true],
+        ['sandbox', true],
+        ['limits', true],
+        ['disk', true],
+        ['image', true],
+        ['interpreter', true],
+      ])
+      expect(works.agents[0]!.runtime_id).toMatch(/^python3/)
+      const fails = await client.post<ExecutorCheck>('/executors/missing/check')
+      const record = await client.run({ executor: 'missing', code: '' })
+      expect(record).toMatchObject({ outcome: 'infra_error', status: 'failed', exit_code: null })
+      expect(fails.ok).toBe(false)
+      expect(fails.agents[0]!.findings.at(-1)).toEqual({
+        what: 'image',
+        ok: false,
+        detail: record.error,
+        advice: "run on the agent's host: docker pull example.org/nowhere:1",
+      })
+    })
+
+    it('is canceled within a second', async () => {
+      const { client } = await circle(socketPath)
+      const { id } = await client.submit({ executor: 'container', code: long })
+      await client.status(id, 'running')
+      const asked = performance.now()
+      await client.cancel(id)
+      expect(await client.final(id)).toMatchObject({ outcome: 'canceled', stdout: 'ready\n' })
+      // and as long again for a machine that does much else
+      expect(performance.now() - asked).toBeLessThan(2_000)
+      await until('its container is gone', () => containersOf(socketPath, id) === '')
+    })
+
+    it('runs out of memory, and that is what its record says', async () => {
+      const { client } = await circle(socketPath)
+      const record = await client.run({ executor: 'small', code: 'x = bytearray(300 * 2**20)' })
+      expect(record).toMatchObject({ outcome: 'out_of_memory', out_of_memory: true, signal: 'SIGKILL' })
+    })
+
+    it('is lost with its agent, and its container goes at the next start', async () => {
+      const { client, agent } = await circle(socketPath)
+      const mark = randomUUID()
+      const { id } = await client.submit({ executor: 'container', code: long, args: [mark] })
+      await client.status(id, 'running')
+      await agent.kill()
+      await agent.start()
+      expect(containersOf(socketPath, id)).toBe('')
+      expect(markedProcesses(mark)).toEqual([])
+      expect(await client.final(id)).toMatchObject({ outcome: 'lost', status: 'failed', exit_code: null })
+      expect(await client.run({ executor: 'container', code: 'print(1)' })).toMatchObject({ stdout: '1\n' })
+    })
+  })
+
+  it('is lost when the Engine is killed, never failed, and its slot takes the next', async () => {
+    const engine = await startDockerEngine({ images: await madeTestImages() })
+    onTestFinished(() => engine.stop())
+    const { client } = await circle(engine.socketPath, 0.1)
+    const { id } = await client.submit({ executor: 'container', code: long })
+    await client.status(id, 'running')
+    await engine.kill()
+    const lost = await client.final(id)
+    expect(lost).toMatchObject({ outcome: 'lost', status: 'failed', completed: false, exit_code: null })
+    expect(lost.error).toContain('the Docker Engine')
+    await engine.start()
+    expect(await client.run({ executor: 'container', code: 'print(1)' })).toMatchObject({ stdout: '1\n' })
+    await until('the container of before is gone', () => containersOf(engine.socketPath, id) === '')
+  })
+})
