@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { execa } from 'execa'
 import { expect, it, onTestFinished } from 'vitest'
 
-it('prints every subject beside the bare spawn and keeps the figures', async () => {
+it('prints every subject beside its baseline and keeps the figures', async () => {
   const out = mkdtempSync(join(tmpdir(), 'errand-bench-'))
   onTestFinished(() => rmSync(out, { recursive: true }))
   const main = join(import.meta.dirname, 'main.ts')
@@ -12,7 +12,14 @@ it('prints every subject beside the bare spawn and keeps the figures', async () 
   const [file] = readdirSync(out)
   const kept = JSON.parse(readFileSync(join(out, file!), 'utf8'))
   expect(kept).toMatchObject({ commit: expect.any(String), machine: { cores: expect.any(Number) } })
-  const subjects = ['bare spawn', 'Errand, unsandboxed, PostgreSQL', 'Errand, sandboxed, PGlite']
+  const subjects = [
+    'bare spawn',
+    'Errand, unsandboxed, PostgreSQL',
+    'Errand, sandboxed, PGlite',
+    'docker run --rm',
+    'docker run --rm --network none',
+    'Errand, docker, PostgreSQL',
+  ]
   for (const name of subjects)
     for (const at_once of [1, 2, 4, 8]) {
       expect(kept.rows).toContainEqual(expect.objectContaining({ name, at_once, runs: expect.any(Number) }))

@@ -3,10 +3,13 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { cpus, release, tmpdir, totalmem } from 'node:os'
 import { dirname, join } from 'node:path'
 import { parseArgs } from 'node:util'
+import { startDockerEngine } from '../../infra/docker-engine.ts'
 import { startPostgres } from '../../infra/postgres.ts'
+import { madeTestImages, testImages } from '../../infra/test-images.ts'
 import { startAgent } from '../system/harness/agent.ts'
 import { startApi, type ApiOptions } from '../system/harness/api.ts'
 import { bareSpawn } from './bare-spawn.ts'
+import { dockerRun } from './docker-run.ts'
 import { measure, type Figures } from './measure.ts'
 import { tableOf, type Row } from './table.ts'
 import { throughErrand } from './through-errand.ts'
@@ -25,19 +28,36 @@ const atOnce = [1, 2, 4, 8]
 const python = '/usr/bin/python3'
 const code = 'print("hello")\n'
 const expected = 'hello\n'
-const config = `
-code_executors:
-  local:
-    unsandboxed: { sandbox: none, code_executor_path: ${python} }
-    sandboxed: { sandbox: required, code_executor_path: ${python} }
-`
+const engine = await startDockerEngine({ images: await madeTestImages() })
+const config = JSON.stringify({
+  code_executors: {
+    local: {
+      unsandboxed: { sandbox: 'none', code_executor_path: python },
+      sandboxed: { sandbox: 'required', code_executor_path: python },
+    },
+    docker: { docker: { image: testImages.python, code_executor_path: python } },
+  },
+})
 
 const postgres = await startPostgres({})
 const errands = [await errandOn('PostgreSQL', { server: postgres.url }), await errandOn('PGlite', 'pglite')]
 const program = join(mkdtempSync(join(tmpdir(), 'errand-bench-')), 'main.py')
 writeFileSync(program, code)
 const bare = { name: 'bare spawn', run: bareSpawn([python, program], expected) }
-const subjects = [bare, ...errands.flatMap((one) => one.subjects)]
+const docker = (...options: string[]) => ({
+  name: ['docker run --rm', ...options].join(' '),
+  run: dockerRun(engine.socketPath, testImages.python, options, [python, '-c', code], expected),
+})
+const throughAll = (executors: readonly string[]) => errands.flatMap((one) => one.subjects(executors))
+/** Each is compared with its first. */
+const sections = [
+  { title: 'On this host', subjects: [bare, ...throughAll(['unsandboxed', 'sandboxed'])] },
+  {
+    title: 'In a container',
+    subjects: [docker('--network', 'none'), docker(), ...throughAll(['docker'])],
+  },
+]
+const subjects = sections.flatMap((one) => one.subjects)
 
 // Every subject once a round, so that a machine whose speed drifts drifts for all of them; medians of the rounds.
 const rounds: { name: string; figures: Figures }[] = []
@@ -49,13 +69,18 @@ for (let round = 0; round < Number(values.rounds); round++)
     }
 process.stderr.write('\n')
 for (const errand of errands) await errand.close()
+await engine.stop()
 await postgres.stop()
 rmSync(dirname(program), { recursive: true })
 
 const rows: Row[] = atOnce.flatMap((parallel) =>
   subjects.map(({ name }) => ({ name, ...medians(rounds, name, parallel) })),
 )
-console.log(tableOf(rows, bare.name))
+for (const section of sections) {
+  const names = section.subjects.map(({ name }) => name)
+  const own = rows.filter(({ name }) => names.includes(name))
+  console.log(`### ${section.title}\n\n${tableOf(own, names[0]!)}\n`)
+}
 const commit = git('rev-parse', '--short', 'HEAD') + (git('status', '--porcelain') === '' ? '' : '-dirty')
 const date = new Date().toISOString()
 const machine = {
@@ -75,13 +100,16 @@ console.log(`kept in ${file}`)
 
 async function errandOn(database: string, option: ApiOptions['database']) {
   const api = await startApi({ database: option, config, env: { ERRAND_CONFIG: 'config.yaml' } })
-  const agent = await startAgent({ api, policy: { allow_unsandboxed: true } })
-  const clients = ['unsandboxed', 'sandboxed'].map((executor) => ({
-    name: `Errand, ${executor}, ${database}`,
-    ...throughErrand(api.url, api.adminKey, executor, code, expected),
-  }))
+  const env = { DOCKER_HOST: `unix://${engine.socketPath}` }
+  const agent = await startAgent({ api, policy: { allow_unsandboxed: true }, env })
+  const clients: { close(): void }[] = []
   return {
-    subjects: clients.map(({ name, run }) => ({ name, run })),
+    subjects: (executors: readonly string[]) =>
+      executors.map((executor) => {
+        const client = throughErrand(api.url, api.adminKey, executor, code, expected)
+        clients.push(client)
+        return { name: `Errand, ${executor}, ${database}`, run: client.run }
+      }),
     async close() {
       for (const client of clients) client.close()
       await agent.close()
