@@ -1,11 +1,11 @@
 import { execFileSync } from 'node:child_process'
 import { randomUUID } from 'node:crypto'
 import type { ExecutorCheck } from '@errand/shared'
-import { beforeAll, describe, expect, it, onTestFinished } from 'vitest'
+import { describe, expect, it, onTestFinished } from 'vitest'
 import { startDockerEngine } from '../../infra/docker-engine.ts'
 import { testDockerEngine } from '../../infra/test-docker-engine.ts'
 import { madeTestImages, testImages } from '../../infra/test-images.ts'
-import { agentForTest, apiForTest, databases } from './harness/for-test.ts'
+import { agentForTest, apiForTest, databases, sharedCircle } from './harness/for-test.ts'
 import { markedProcesses } from './harness/marked-processes.ts'
 import { until } from './harness/until.ts'
 
@@ -31,19 +31,21 @@ const containersOf = (socketPath: string, id: string): string =>
   )
 
 describe.each(databases)('an execution in a container, on %s', (database) => {
-  async function circle(socketPath: string, timeScale = 1) {
-    const api = await apiForTest({ database, config, timeScale })
-    const env = { DOCKER_HOST: `unix://${socketPath}` }
-    const agent = await agentForTest({ api, slots: 1, env, timeScale })
-    return { client: api.client, agent }
-  }
-
   describe('on an Engine that works', () => {
     let socketPath: string
-    beforeAll(async () => void (socketPath = await testDockerEngine()), 240_000)
+    const circle = sharedCircle({
+      database,
+      config,
+      slots: 1,
+      async env() {
+        socketPath = await testDockerEngine()
+        return { DOCKER_HOST: `unix://${socketPath}` }
+      },
+    })
 
     it('says all of it in its record', async () => {
-      const { client, agent } = await circle(socketPath)
+      const { agent } = circle
+      const { client } = circle.api
       const code = 'import sys; print(sys.stdin.read() + sys.argv[1]); sys.exit(3)'
       const record = await client.run({ executor: 'container', code, stdin: 'in ', args: ['arg'] })
       expect(record).toMatchObject({
@@ -65,7 +67,7 @@ describe.each(databases)('an execution in a container, on %s', (database) => {
     })
 
     it('is checked, and refused or failed in the same words', async () => {
-      const { client } = await circle(socketPath)
+      const { client } = circle.api
       const works = await client.post<ExecutorCheck>('/executors/container/check')
       expect(works.agents[0]!.findings.map(({ what, ok }) => [what, ok])).toEqual([
         ['policy', true],
@@ -90,7 +92,7 @@ describe.each(databases)('an execution in a container, on %s', (database) => {
     })
 
     it('is canceled within a second', async () => {
-      const { client } = await circle(socketPath)
+      const { client } = circle.api
       const { id } = await client.submit({ executor: 'container', code: long })
       await client.status(id, 'running')
       const asked = performance.now()
@@ -102,13 +104,14 @@ describe.each(databases)('an execution in a container, on %s', (database) => {
     })
 
     it('runs out of memory, and that is what its record says', async () => {
-      const { client } = await circle(socketPath)
+      const { client } = circle.api
       const record = await client.run({ executor: 'small', code: 'x = bytearray(300 * 2**20)' })
       expect(record).toMatchObject({ outcome: 'out_of_memory', out_of_memory: true, signal: 'SIGKILL' })
     })
 
     it('is lost with its agent, and its container goes at the next start', async () => {
-      const { client, agent } = await circle(socketPath)
+      const { agent } = circle
+      const { client } = circle.api
       const mark = randomUUID()
       const { id } = await client.submit({ executor: 'container', code: long, args: [mark] })
       await client.status(id, 'running')
@@ -124,7 +127,11 @@ describe.each(databases)('an execution in a container, on %s', (database) => {
   it('is lost when the Engine is killed, never failed, and its slot takes the next', async () => {
     const engine = await startDockerEngine({ images: await madeTestImages() })
     onTestFinished(() => engine.stop())
-    const { client } = await circle(engine.socketPath, 0.1)
+    const timeScale = 0.1
+    const api = await apiForTest({ database, config, timeScale })
+    const { client } = api
+    const env = { DOCKER_HOST: `unix://${engine.socketPath}` }
+    await agentForTest({ api, slots: 1, env, timeScale })
     const { id } = await client.submit({ executor: 'container', code: long })
     await client.status(id, 'running')
     await engine.kill()

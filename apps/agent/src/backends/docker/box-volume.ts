@@ -50,8 +50,8 @@ export class BoxVolume {
   /** Those of all processes of this agent, when no container uses them. */
   async remove(): Promise<void> {
     this.#name = undefined
-    for (const name of await this.#engine.volumes(`${labels.agent}=${this.#mark}`))
-      await this.#engine.removeVolume(name)
+    const names = await this.#engine.volumes(`${labels.agent}=${this.#mark}`)
+    await Promise.all(names.map((name) => this.#engine.removeVolume(name)))
   }
 
   async #fill(): Promise<string> {

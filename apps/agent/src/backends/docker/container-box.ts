@@ -30,15 +30,23 @@ export class ContainerBox implements BoxConnection {
   readonly #exit: Promise<void>
   #listener: BoxListener | undefined
   #phase: PhaseKind | undefined
+  /** Ends the waiting for its exit. */
+  readonly #waiting: AbortController
   /** What the box says outside its frames: why it could not begin. */
   #complaint = ''
   #done = false
 
-  private constructor(engine: Engine, id: string, stream: Duplex, exit: Promise<void>) {
+  private constructor(
+    engine: Engine,
+    id: string,
+    streams: { stream: Duplex; exit: Promise<void>; waiting: AbortController },
+  ) {
+    const { stream, exit } = streams
     this.#engine = engine
     this.#id = id
     this.#stream = stream
     this.#exit = exit
+    this.#waiting = streams.waiting
     const reader = new FrameReader((frame) => this.#received(frame))
     const take = demultiplexer(
       (bytes) => reader.write(bytes),
@@ -68,16 +76,18 @@ export class ContainerBox implements BoxConnection {
    * neither: both are asked for before it starts.
    */
   static async start(engine: Engine, id: string): Promise<ContainerBox> {
-    const exit = engine.exit(id)
+    const waiting = new AbortController()
+    const exit = engine.exit(id, waiting.signal)
     exit.catch(() => {})
-    const box = new ContainerBox(engine, id, await engine.attach(id), exit)
     try {
+      const stream = await engine.attach(id)
+      const box = new ContainerBox(engine, id, { stream, exit, waiting })
       await engine.start(id)
+      return box
     } catch (error) {
-      box.close()
+      waiting.abort()
       throw error
     }
-    return box
   }
 
   listen(listener: BoxListener): void {
@@ -90,22 +100,28 @@ export class ContainerBox implements BoxConnection {
   }
 
   kill(): void {
-    const gone = (error: Error): void =>
-      this.#end(async () => new Lost(`it could not be ended: ${error.message}`))
-    this.#engine.kill(this.#id, killAnswerMs).catch(gone)
-    void this.#exit.catch(gone)
+    this.#engine
+      .kill(this.#id, killAnswerMs)
+      .then(() => sleep(drainMs, undefined, { ref: false }))
+      .then(
+        () => this.#end(() => this.#whyEnded()),
+        (error: Error) => this.#end(async () => new Lost(`it could not be ended: ${error.message}`)),
+      )
   }
 
   /** Nothing more of it is wanted. */
   close(): void {
     this.#done = true
     this.#stream.destroy()
+    this.#waiting.abort()
   }
 
   #received(frame: Frame): void {
     if (frame.type === 'started') this.#phase = frame.phase
     this.#listener?.frame(frame)
-    if (frame.type === 'done') this.close()
+    if (frame.type !== 'done') return
+    this.#done = true
+    this.#stream.destroy()
   }
 
   #complained(bytes: Buffer): void {
@@ -115,9 +131,13 @@ export class ContainerBox implements BoxConnection {
   /** Once, and only where the box has not come to its end. */
   #end(why: () => Promise<Error>): void {
     if (this.#done || !this.#listener) return
-    this.close()
+    this.#done = true
+    this.#stream.destroy()
     const listener = this.#listener
-    void why().then((reason) => listener.closed(reason))
+    void why().then((reason) => {
+      this.#waiting.abort()
+      listener.closed(reason)
+    })
   }
 
   async #whyEnded(): Promise<Error> {

@@ -11,6 +11,7 @@ import type { Engine } from './engine.ts'
 import { answered, isAway } from './engine-fault.ts'
 import { directoriesOf } from './image-tools.ts'
 import { expiresIn, labels } from './labels.ts'
+import { soon } from './soon.ts'
 
 /** What a container is made for. */
 export type Place = Pick<ContainerParts, 'image' | 'limits' | 'user'>
@@ -91,7 +92,7 @@ export class Containers {
    */
   async clear(name: string): Promise<void> {
     if (!this.#live.has(name)) return
-    await Promise.race([this.#remove(name), sleep(2_000, undefined, { ref: false })])
+    await soon(this.#remove(name))
   }
 
   /**
@@ -101,14 +102,17 @@ export class Containers {
   async removeLeftovers(): Promise<void> {
     const { spoolId, log } = this.#parts
     const now = Date.now() / 1_000
-    for (const { id, name, labels: carried } of await this.#engine.containers(labels.agent)) {
-      const forgotten = carried[labels.agent] === spoolId && !this.#live.has(name)
-      const expired = Number(carried[labels.expiresAt] ?? Infinity) < now
-      if (!forgotten && !expired) continue
-      // A run may have cleared it away since the list was made.
-      if (await this.#engine.remove(id))
-        log.warn({ container: name, expired }, 'removed a container that was left')
-    }
+    const listed = await this.#engine.containers(labels.agent)
+    const left = listed.filter(({ name, labels: carried }) => {
+      const isForgotten = carried[labels.agent] === spoolId && !this.#live.has(name)
+      return isForgotten || Number(carried[labels.expiresAt] ?? Infinity) < now
+    })
+    await Promise.all(
+      left.map(async ({ id, name }) => {
+        // A run may have cleared it away since the list was made.
+        if (await this.#engine.remove(id)) log.warn({ container: name }, 'removed a container that was left')
+      }),
+    )
   }
 
   /** Removes the volumes that held the box for this agent; to be called when it has no containers. */

@@ -21,6 +21,7 @@ import { imageOf, namedInterpreter } from './image-of.ts'
 import { directoriesOf, ImageTools } from './image-tools.ts'
 import { expiresIn, labels } from './labels.ts'
 import { refuseWhatIsToCome } from './refusals.ts'
+import { soon } from './soon.ts'
 
 /** Runs each job in a container of its own, on the Engine that `DOCKER_HOST` names. */
 export function createDocker(parts: BackendParts, env: NodeJS.ProcessEnv = process.env): Backend {
@@ -48,8 +49,9 @@ class DockerBackend implements Backend {
   }
 
   async recover(): Promise<void> {
-    await this.#removeLeftovers()
-    await this.#containers.removeVolumes().catch(() => {})
+    const removed = this.#removeLeftovers().then(() => this.#containers.removeVolumes().catch(() => {}))
+    // The other backends don't wait for an Engine that hangs; what it has is found later.
+    await soon(removed, this.#parts.time.handshakeMs)
     let underWay: Promise<void> | undefined
     // Again and again: an Engine that was away comes back with what it had.
     this.#reconciler = setInterval(() => {
@@ -110,7 +112,7 @@ class DockerBackend implements Backend {
     clearInterval(this.#reconciler)
     const stays = (err: unknown): void =>
       this.#parts.log.warn({ err }, 'the volume of the box stays on the Docker Engine')
-    await this.#containers.removeVolumes().catch(stays)
+    await soon(this.#containers.removeVolumes().catch(stays))
   }
 
   /** All that comes before the program; what can be refused is refused before anything is made. */

@@ -154,9 +154,9 @@ export class Engine {
   }
 
   /** Settles, however late, when a container that is to be started has ended. */
-  async exit(id: string): Promise<void> {
+  async exit(id: string, abortSignal: AbortSignal): Promise<void> {
     try {
-      await this.#docker.getContainer(id).wait({ condition: 'next-exit' })
+      await this.#docker.getContainer(id).wait({ condition: 'next-exit', abortSignal })
     } catch (error) {
       throw engineFault(error, this.#name, 'wait for a container')
     }
