@@ -5,53 +5,60 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+/* Nobody's: whoever has it as its real and saved one can't be signalled by code, nor signal others than the user's. */
+static const uid_t unused_uid = -2;
+
 /* In one act of the kernel, which a program that forks without end can't outrun. */
-static bool kill_all_of(const struct bundle *bundle) {
+static bool kill_all_of(uid_t uid) {
   pid_t pid = fork();
   if (pid < 0) return false;
-  if (pid == 0) {
-    if (become_user(bundle)) kill(-1, SIGKILL);
-    _exit(0);
-  }
-  return waitpid(pid, NULL, 0) == pid;
+  if (pid == 0) _exit(setresuid(unused_uid, uid, unused_uid) || kill(-1, SIGKILL));
+  int status;
+  return waitpid(pid, &status, 0) == pid && status == 0;
 }
 
-/*
- * What is below a child comes up when the child has ended, as this process is their subreaper. Only children that
- * were not waited for are named, so no number can have been given to another process meanwhile.
- */
-static void kill_children(void) {
-  char path[64], text[4096];
-  snprintf(path, sizeof path, "/proc/self/task/%d/children", getpid());
-  int fd = open(path, O_RDONLY | O_CLOEXEC);
-  if (fd < 0) return;
-  size_t rest = 0;
-  for (ssize_t got; (got = read(fd, text + rest, sizeof text - 1 - rest)) > 0;) {
-    text[rest + got] = 0;
-    char *at = text, *space;
-    for (; (space = strchr(at, ' ')); at = space + 1) kill(strtol(at, NULL, 10), SIGKILL);
-    rest = strlen(at);
-    memmove(text, at, rest);
+static pid_t below[32 * 1024];
+
+/* Whichever of its threads is their parent. */
+static size_t add_children(size_t count, pid_t parent, int signal) {
+  char path[64];
+  snprintf(path, sizeof path, "/proc/%d/task", parent);
+  DIR *threads = opendir(path);
+  for (struct dirent *entry; threads && (entry = readdir(threads));) {
+    snprintf(path, sizeof path, "/proc/%d/task/%.20s/children", parent, entry->d_name);
+    FILE *children = entry->d_name[0] == '.' ? NULL : fopen(path, "re");
+    if (!children) continue;
+    for (pid_t pid; count < sizeof below / sizeof *below && fscanf(children, "%d", &pid) == 1; below[count++] = pid)
+      kill(pid, signal);
+    fclose(children);
   }
-  close(fd);
+  if (threads) closedir(threads);
+  return count;
+}
+
+/* Lists all descendants, each after its parent. `signal` reaches each before its children are looked for. */
+static size_t look_below(int signal) {
+  size_t count = add_children(0, getpid(), signal);
+  for (size_t n = 0; n < count; n++) count = add_children(count, below[n], signal);
+  return count;
+}
+
+/* What was stopped neither forks, and so can't outgrow us, nor waits for a child, whose number another could get. */
+static void kill_descendants(void) {
+  for (size_t n = look_below(SIGSTOP); n;) kill(below[--n], SIGKILL);
 }
 
 void kill_tree(const struct bundle *bundle) {
-  if (getpid() == 1) {
-    kill(-1, SIGKILL);
-    return;
-  }
-  if (bundle->has_user && bundle->uid != geteuid() && kill_all_of(bundle)) return;
-  kill_children();
+  if (getpid() == 1) kill(-1, SIGKILL);
+  else if (!bundle->has_user || bundle->uid == geteuid() || !kill_all_of(bundle->uid)) kill_descendants();
 }
 
-static uint64_t cpu_ticks(const char *pid) {
+static uint64_t cpu_ticks(pid_t pid) {
   char path[64], text[1024];
-  snprintf(path, sizeof path, "/proc/%.20s/stat", pid);
+  snprintf(path, sizeof path, "/proc/%d/stat", pid);
   int fd = open(path, O_RDONLY | O_CLOEXEC);
   if (fd < 0) return 0;
   ssize_t got = read(fd, text, sizeof text - 1);
@@ -66,35 +73,8 @@ static uint64_t cpu_ticks(const char *pid) {
   return user + system + their_user + their_system;
 }
 
-static bool is_below(const char *pid, pid_t above) {
-  for (int depth = 0; depth < 1000; depth++) {
-    char path[64], text[512];
-    snprintf(path, sizeof path, "/proc/%.20s/stat", pid);
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0) return false;
-    ssize_t got = read(fd, text, sizeof text - 1);
-    close(fd);
-    if (got <= 0) return false;
-    text[got] = 0;
-    const char *after = strrchr(text, ')');
-    long parent = after ? strtol(after + 4, NULL, 10) : 0;
-    if (parent == above) return true;
-    if (parent <= 1) return false;
-    static char next[24];
-    snprintf(next, sizeof next, "%ld", parent);
-    pid = next;
-  }
-  return false;
-}
-
 uint64_t tree_cpu_us(void) {
-  DIR *proc = opendir("/proc");
-  if (!proc) return 0;
   uint64_t ticks = 0;
-  for (struct dirent *entry; (entry = readdir(proc));) {
-    if (entry->d_name[0] < '1' || entry->d_name[0] > '9') continue;
-    if (is_below(entry->d_name, getpid())) ticks += cpu_ticks(entry->d_name);
-  }
-  closedir(proc);
+  for (size_t n = look_below(0); n;) ticks += cpu_ticks(below[--n]);
   return ticks * (1000000 / sysconf(_SC_CLK_TCK));
 }

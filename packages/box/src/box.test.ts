@@ -31,6 +31,8 @@ it('the binaries are of these sources', () => {
 
 const sleepers = 'for n in 1 2 3; do (setsid sh -c "sleep 300 & sleep 300" >/dev/null 2>&1 &); done'
 
+const perl = (code: string) => ({ argv: ['/usr/bin/perl', '-e', code] })
+
 describe.each([
   ['as it is kept', () => boxBinary()],
   ['built anew', buildAnew],
@@ -142,6 +144,25 @@ if os.fork() == 0:
           { argv: ['/usr/bin/python3', 'main.py'] },
         )
         expect(told.exits).toMatchObject([{ exitCode: 0 }])
+      })
+
+      it('outgrows a program that lengthens a chain of descendants', async () => {
+        const code = 'if (!fork) { while () { sleep 300 if fork } } select(undef, undef, undef, 0.2)'
+        const told = await box.run({ user, rlimits: { nproc: 500 } }, perl(code))
+        expect(told.exits).toMatchObject([{ exitCode: 0 }])
+        // of the box, which a chain that is killed link by link keeps busy
+        expect(told.facts[0]!.cpuMs).toBeLessThan(2_000)
+      })
+
+      it('is not stopped by a program that stops all that it may', async () => {
+        // in the box's place this user may stop the box, too
+        if (by !== 'root') return
+        const own = { uid: 62_000 + (process.pid % 1_000), gid: 62_000 }
+        const code = 'if (!fork) { setpgrp; kill STOP, -1 while 1 } sleep 300'
+        for (let n = 0; n < 25; n++)
+          expect((await box.run({ user: own }, { ...perl(code), limitMs: 20 })).exits).toMatchObject([
+            { killed: 'deadline' },
+          ])
       })
 
       it('gives code neither its channel nor its memory', async () => {
