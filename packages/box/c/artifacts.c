@@ -13,7 +13,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { MOST_DEPTH = 64, MOST_ENTRIES = 100000, BLOCK = 512 };
+enum { MOST_DEPTH = 64, MOST_ENTRIES = 100000, MOST_STEPS = 200000000, BLOCK = 512 };
 
 struct walk {
   const struct bundle *bundle;
@@ -23,21 +23,25 @@ struct walk {
   char path[4096];
 };
 
+/* What matching may still cost: globs and paths can be made so that there is no end to it. */
+static int steps;
+
 /* `*` and `?` within a part of the path, `**` across parts. */
 static bool matches(const char *glob, const char *path) {
   for (; *glob; glob++, path++) {
+    if (!steps || !--steps) return false;
     if (glob[0] == '*' && glob[1] == '*') {
       const char *rest = glob + 2;
       if (*rest == '/' && matches(rest + 1, path)) return true;
       for (;; path++) {
         if (matches(rest, path)) return true;
-        if (!*path) return false;
+        if (!*path || !steps) return false;
       }
     }
     if (*glob == '*') {
       for (;; path++) {
         if (matches(glob + 1, path)) return true;
-        if (!*path || *path == '/') return false;
+        if (!*path || *path == '/' || !steps) return false;
       }
     }
     if (!*path || (*glob == '?' ? *path == '/' : *glob != *path)) return false;
@@ -124,7 +128,10 @@ static void visit(struct walk *walk, int folder);
 static void take_entry(struct walk *walk, int folder, const char *name) {
   struct stat stat;
   size_t before = strlen(walk->path), length = strlen(name);
-  if (before + length + 2 > sizeof walk->path) return;
+  if (before + length + 2 > sizeof walk->path) {
+    omit(walk, "has too long names in it");
+    return;
+  }
   snprintf(walk->path + before, sizeof walk->path - before, before ? "/%s" : "%s", name);
   if (fstatat(folder, name, &stat, AT_SYMLINK_NOFOLLOW) == 0) {
     if (S_ISDIR(stat.st_mode)) {
@@ -146,10 +153,14 @@ static void visit(struct walk *walk, int folder) {
     close(folder);
     return;
   }
-  if (++walk->depth <= MOST_DEPTH)
+  if (++walk->depth > MOST_DEPTH) omit(walk, "is too deep");
+  else
     for (struct dirent *entry; (entry = readdir(entries));) {
       if (!strcmp(entry->d_name, ".") || !strcmp(entry->d_name, "..")) continue;
-      if (++walk->entries > MOST_ENTRIES) break;
+      if (++walk->entries > MOST_ENTRIES || !steps) {
+        omit(walk, "has more in it than is looked through");
+        break;
+      }
       take_entry(walk, folder, entry->d_name);
     }
   walk->depth--;
@@ -160,11 +171,13 @@ bool send_artifacts(const struct bundle *bundle, struct failure *failure) {
   static struct walk walk;
   if (!bundle->globs.count) return true;
   walk = (struct walk){.bundle = bundle, .room = bundle->artifacts_cap};
+  steps = MOST_STEPS;
   as_user(bundle);
   int work = open(bundle->work, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
   if (work >= 0) visit(&walk, work);
   else fail(failure, "opening the work directory");
   as_self();
   static const char end[2 * BLOCK];
-  return work >= 0 && send(end, sizeof end);
+  if (work >= 0) send(end, sizeof end);
+  return work >= 0;
 }

@@ -54,6 +54,7 @@ bool out_push(void) {
     ssize_t wrote = write(out_fd, queue + from, to - from);
     if (wrote < 0 && errno == EINTR) continue;
     if (wrote < 0 && errno == EAGAIN) return true;
+    if (wrote < 0) from = to;
     if (wrote < 0) return false;
     from += wrote;
   }
@@ -63,10 +64,7 @@ bool out_push(void) {
 
 bool out_finish(void) {
   while (to > from) {
-    if (!out_push()) {
-      from = to = 0;
-      return false;
-    }
+    if (!out_push()) return false;
     struct pollfd wait = {.fd = out_fd, .events = POLLOUT};
     if (to > from) poll(&wait, 1, -1);
   }

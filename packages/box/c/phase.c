@@ -116,7 +116,6 @@ static bool open_ends(struct running *run, struct ends *ends) {
   const struct bundle *bundle = run->bundle;
   bool input = run->phase->kind == RUN && bundle->input_size;
   bool wrapped = run->phase->wrapper.count;
-  *ends = (struct ends){-1, -1, -1, -1, -1, -1, -1, -1};
   as_user(bundle);
   ends->in = input ? sealed_file(bundle->input, bundle->input_size) : high(open("/dev/null", O_RDONLY | O_CLOEXEC));
   bool ok = ends->in >= 0 && open_pipe(&run->streams[STDOUT], &ends->out) && open_pipe(&run->streams[STDERR], &ends->err) &&
@@ -386,7 +385,7 @@ static const int drain_ms = 500;
 enum ended run_phase(const struct bundle *bundle, size_t index, bool last_input, struct failure *failure) {
   struct running run = {.bundle = bundle, .phase = &bundle->phases[index], .index = index, .listening = true,
                         .streams = {-1, -1}, .exec_error = -1, .note = -1, .status = -1};
-  struct ends ends;
+  struct ends ends = {-1, -1, -1, -1, -1, -1, -1, -1};
   bool wrapped = run.phase->wrapper.count, control = true;
   run.children = open_children();
   if (run.children < 0 || !open_ends(&run, &ends)) {

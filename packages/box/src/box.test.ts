@@ -221,6 +221,26 @@ ln -s /etc/passwd out/link.txt; ln out/one.txt out/twin.txt; mkfifo out/fifo.txt
         ])
       })
 
+      it('says of artifacts what it does not look through, and comes to an end', async () => {
+        const name = 'a'.repeat(200)
+        const code = `mkdir -p ${'d/'.repeat(65)}; touch ${name}; printf x >last.txt`
+        const globs = [`${'*a'.repeat(60)}b`, `${'**/*'.repeat(100)}/b`, '*.txt']
+        const told = await box.run(
+          { user, artifacts: { globs, capBytes: 4_000 } },
+          { argv: ['sh', '-c', code] },
+        )
+        const omitted = told.frames.filter((one) => one.type === 'artifacts_omitted')
+        expect(omitted.map(({ reason }) => reason)).toContain('has more in it than is looked through')
+        const deep = await box.run(
+          { user, artifacts: { globs: ['*.txt'], capBytes: 4_000 } },
+          { argv: ['sh', '-c', code] },
+        )
+        expect(deep.frames.filter((one) => one.type === 'artifacts_omitted')).toMatchObject([
+          { path: 'd/'.repeat(64).slice(0, -1), reason: 'is too deep' },
+        ])
+        expect(deep.tar.toString('latin1')).toMatch(/^last\.txt/)
+      })
+
       it('says that it failed, and goes on with the next bundle', async () => {
         const twice = await box.run({ user, workDir: { path: box.workDirs, make: true } })
         expect(twice.frames).toMatchObject([
@@ -283,6 +303,17 @@ ln -s /etc/passwd out/link.txt; ln out/one.txt out/twin.txt; mkfifo out/fifo.txt
     const { exits, facts, stdout } = await told
     expect(exits).toMatchObject([{ killed: 'deadline' }])
     expect(stdout.length).toBe(facts[0]!.stdoutBytes)
+    await box.close()
+  })
+
+  it('ends when nobody reads its artifacts any more', async () => {
+    const box = openBox(binary)
+    box.stdout.once('data', () => box.stdout.destroy())
+    await box.run(
+      { artifacts: { globs: ['**'], capBytes: 1e7 } },
+      { argv: ['sh', '-c', 'head -c 5000000 /dev/zero >big; sleep 0.1'] },
+    )
+    expect(await box.ended).toEqual([0, null])
     await box.close()
   })
 

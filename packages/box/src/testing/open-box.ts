@@ -3,6 +3,7 @@ import { once } from 'node:events'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import type { Readable } from 'node:stream'
 import { encodeBundle } from '../bundle.ts'
 import type { Bundle, BundlePhase } from '../bundle.ts'
 import { FrameReader } from '../frames.ts'
@@ -21,7 +22,7 @@ export interface Told {
 export interface Opened {
   pid: number
   stdin: NodeJS.WritableStream
-  stdout: NodeJS.ReadableStream
+  stdout: Readable
   /** Sends a bundle and settles at the box's last word, or at its end. */
   run(given?: Partial<Bundle>, phase?: Partial<BundlePhase>): Promise<Told>
   /** The same for bytes that may be no bundle; then its input ends. */
