@@ -56,6 +56,7 @@ struct bundle {
   struct file *files, **last_file;
   const uint8_t *input;
   size_t input_size;
+  int input_fd; /* the same as a file, once the place is made; -1: none */
   struct { uint32_t number; uint64_t value; } limits[16];
   size_t limit_count;
   struct phase phases[64];
@@ -93,14 +94,16 @@ void as_self(void);
 bool become_user(const struct bundle *bundle);
 
 /* ---- place.c */
-/* Makes directories and files; no code has run yet. */
-bool make_place(const struct bundle *bundle, struct failure *failure);
+/* Makes directories and files; no code has run yet. What they were made of is forgotten: it must not take memory from code. */
+bool make_place(struct bundle *bundle, struct failure *failure);
 
 /* ---- start.c */
 /* Executes the command in place of this process, looking in the PATH of its environment; answers errno. */
 int execute(char **argv, char **env);
 
 /* ---- phase.c */
+/* A file without a name that can be read, and opened again, but no more written. */
+int sealed_file(const void *bytes, size_t size);
 enum ended { ENDED_WELL, ENDED_BADLY, NOBODY_LISTENS, BOX_FAILED };
 /* `last_input`: descriptor 0 may end without meaning that everything should. */
 enum ended run_phase(const struct bundle *bundle, size_t index, bool last_input, struct failure *failure);

@@ -59,7 +59,7 @@ static bool begins(uint8_t *first) {
 
 enum read_result read_bundle(struct bundle *bundle, struct failure *failure) {
   uint8_t head[44], digest[32];
-  memset(bundle, 0, sizeof *bundle);
+  *bundle = (struct bundle){.input_fd = -1};
   if (!begins(head)) return NO_BUNDLE;
   const char *stage = "reading the bundle";
   ssize_t got = read_whole(head + 1, sizeof head - 1);

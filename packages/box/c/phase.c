@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -33,7 +34,7 @@ struct running {
   /* errno of an exec that failed; what a wrapper complains; what `init` inside it reports. */
   int exec_error, note, status;
   int children; /* signalfd */
-  uint64_t started, oom_before, cpu_us, peak_bytes;
+  uint64_t started, next_look, oom_before, cpu_us, peak_bytes;
   bool main_ended, listening, told;
   enum killed killed;
   uint8_t how;
@@ -75,8 +76,7 @@ static bool open_pipe(int *ours, int *theirs) {
   return *ours >= 0 && *theirs >= 0 && fcntl(*ours, F_SETFL, O_NONBLOCK) == 0;
 }
 
-/* A file without a name that can be read, and opened again, but no more written. */
-static int sealed_file(const void *bytes, size_t size) {
+int sealed_file(const void *bytes, size_t size) {
   int fd = high(memfd_create("input", MFD_CLOEXEC | MFD_ALLOW_SEALING));
   for (size_t done = 0; fd >= 0 && done < size;) {
     ssize_t wrote = write(fd, (const char *)bytes + done, size - done);
@@ -114,10 +114,10 @@ static int spec_file(const struct phase *phase) {
 
 static bool open_ends(struct running *run, struct ends *ends) {
   const struct bundle *bundle = run->bundle;
-  bool input = run->phase->kind == RUN && bundle->input_size;
+  bool input = run->phase->kind == RUN && bundle->input_fd >= 0 && !lseek(bundle->input_fd, 0, SEEK_SET);
   bool wrapped = run->phase->wrapper.count;
   as_user(bundle);
-  ends->in = input ? sealed_file(bundle->input, bundle->input_size) : high(open("/dev/null", O_RDONLY | O_CLOEXEC));
+  ends->in = input ? fcntl(bundle->input_fd, F_DUPFD_CLOEXEC, 20) : high(open("/dev/null", O_RDONLY | O_CLOEXEC));
   bool ok = ends->in >= 0 && open_pipe(&run->streams[STDOUT], &ends->out) && open_pipe(&run->streams[STDERR], &ends->err) &&
             open_pipe(&run->exec_error, &ends->exec_error);
   if (ok && wrapped)
@@ -168,8 +168,7 @@ static void become_command(const struct running *run, const struct ends *ends, p
   if (getppid() != box) _exit(1);
   sigset_t none;
   sigemptyset(&none);
-  signal(SIGPIPE, SIG_DFL);
-  signal(SIGHUP, SIG_DFL);
+  for (int number = 1; number < NSIG; number++) signal(number, SIG_DFL);
   sigprocmask(SIG_SETMASK, &none, NULL);
   int error = !ok ? errno : wrapped ? execute(phase->wrapper.at, NULL) : execute(phase->argv.at, phase->env.at);
   (void)!write(ends->exec_error, &error, sizeof error);
@@ -350,18 +349,24 @@ static void tell_ended(const struct running *run) {
   out_push();
 }
 
+static const uint64_t look_every_us = 50000;
+
+static uint64_t deadline_of(const struct running *run) { return run->started + (uint64_t)run->phase->limit_ms * 1000; }
+
 /* How long until the deadline or the next look at cpu time. */
 static int patience_ms(const struct running *run) {
-  uint64_t now = now_us(), deadline = run->started + (uint64_t)run->phase->limit_ms * 1000;
+  uint64_t now = now_us(), next = deadline_of(run);
   if (run->killed) return -1;
-  uint64_t rest = deadline > now ? (deadline - now + 999) / 1000 : 0;
-  if (run->phase->cpu_ms && rest > 50) rest = 50;
+  if (run->phase->cpu_ms && run->next_look < next) next = run->next_look;
+  uint64_t rest = next > now ? (next - now + 999) / 1000 : 0;
   return rest > 1000000000 ? 1000000000 : (int)rest;
 }
 
 static void hold_limits(struct running *run) {
-  if (now_us() >= run->started + (uint64_t)run->phase->limit_ms * 1000) stop(run, BY_DEADLINE);
-  if (run->phase->cpu_ms && run->cpu_us + tree_cpu_us() >= (uint64_t)run->phase->cpu_ms * 1000) stop(run, BY_CPU_TIME);
+  if (now_us() >= deadline_of(run)) stop(run, BY_DEADLINE);
+  if (!run->phase->cpu_ms || run->killed || now_us() < run->next_look) return;
+  if (run->cpu_us + tree_cpu_us() >= (uint64_t)run->phase->cpu_ms * 1000) stop(run, BY_CPU_TIME);
+  run->next_look = now_us() + look_every_us;
 }
 
 static bool finished(const struct running *run) { return run->main_ended || run->has_end; }
@@ -379,8 +384,12 @@ static int open_children(void) {
   return high(signalfd(-1, &mask, SFD_CLOEXEC | SFD_NONBLOCK));
 }
 
-/* Somebody who is no child of ours may hold a pipe; nobody waits for that. */
-static const int drain_ms = 500;
+/* All that will have been written to a stream once what waits in its pipe is read. */
+static uint64_t in_all(const struct running *run, int which) {
+  int waiting = 0;
+  if (run->streams[which] >= 0) ioctl(run->streams[which], FIONREAD, &waiting);
+  return run->written[which] + waiting;
+}
 
 enum ended run_phase(const struct bundle *bundle, size_t index, bool last_input, struct failure *failure) {
   struct running run = {.bundle = bundle, .phase = &bundle->phases[index], .index = index, .listening = true,
@@ -415,8 +424,10 @@ enum ended run_phase(const struct bundle *bundle, size_t index, bool last_input,
   if (run.exec_error >= 0) read_exec_error(&run);
   if (run.status >= 0 && !run.has_end) read_status(&run);
   if (!wrapped || run.has_end) tell_exited(&run);
+  /* A sandbox ends by itself, and its `init` says what all in it used. */
+  uint64_t patient_until = wrapped && run.has_end ? now_us() + 50000 : 0;
   while (reap(&run)) {
-    kill_tree(bundle);
+    if (now_us() >= patient_until) kill_tree(bundle);
     attend(&run, 1, last_input, &control);
   }
   if (run.status >= 0) read_status(&run);
@@ -424,8 +435,10 @@ enum ended run_phase(const struct bundle *bundle, size_t index, bool last_input,
   bool sandbox_failed = wrapped && !run.has_end && !run.killed;
   if (wrapped && !run.has_end) run.how = SIGNALED, run.value = SIGKILL;
   if (!sandbox_failed) tell_exited(&run);
-  while (run.listening && (run.streams[STDOUT] >= 0 || run.streams[STDERR] >= 0))
-    if (!attend(&run, out_waiting() ? -1 : drain_ms, last_input, &control)) break;
+  /* Of the phase, nobody writes any more; others may hold a pipe, even fill or empty it, and are not waited for. */
+  uint64_t all[] = {in_all(&run, STDOUT), in_all(&run, STDERR)};
+  while (run.listening && (run.written[STDOUT] < all[STDOUT] || run.written[STDERR] < all[STDERR]))
+    if (!attend(&run, out_waiting() ? -1 : 0, last_input, &control)) break;
   bool well = run.how == EXITED && run.value == 0;
   if (!sandbox_failed) tell_ended(&run);
   close_all(&run);

@@ -1,13 +1,14 @@
 #include "box.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 static bool make_directory(const struct bundle *bundle, const char *path) {
   if (mkdir(path, 0700)) return false;
-  return !bundle->has_user || !chown(path, bundle->uid, bundle->gid);
+  return !bundle->has_user || !lchown(path, bundle->uid, bundle->gid);
 }
 
 /* The folders above a file. */
@@ -34,16 +35,21 @@ static bool write_file(int work, const struct file *file) {
   return done == file->size;
 }
 
-bool make_place(const struct bundle *bundle, struct failure *failure) {
+bool make_place(struct bundle *bundle, struct failure *failure) {
   umask(077);
   if (bundle->make_work && !make_directory(bundle, bundle->work)) return fail(failure, "making the work directory");
   if (bundle->tmp && !make_directory(bundle, bundle->tmp)) return fail(failure, "making the directory for temporary files");
   as_user(bundle);
-  int work = open(bundle->work, O_PATH | O_DIRECTORY | O_CLOEXEC);
+  int work = open(bundle->work, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
   bool ok = work >= 0;
   for (const struct file *file = bundle->files; ok && file; file = file->next) ok = write_file(work, file);
   if (!ok) fail(failure, "writing the files");
   if (work >= 0) close(work);
+  if (ok && bundle->input_size && (bundle->input_fd = sealed_file(bundle->input, bundle->input_size)) < 0)
+    ok = fail(failure, "keeping the input");
   as_self();
+  free(bundle->payload);
+  bundle->payload = NULL;
+  bundle->files = NULL;
   return ok;
 }

@@ -25,14 +25,14 @@ static void mix(uint32_t state[8], const uint8_t block[64]) {
   }
   uint32_t s[8];
   memcpy(s, state, sizeof s);
+  /* Each round renames the eight, instead of moving them: a at place 0, h at 7. */
+#define AT(place) s[((place) - i) & 7]
   for (int i = 0; i < 64; i++) {
-    uint32_t e = rotate(s[4], 6) ^ rotate(s[4], 11) ^ rotate(s[4], 25);
-    uint32_t t1 = s[7] + e + ((s[4] & s[5]) ^ (~s[4] & s[6])) + k[i] + w[i];
-    uint32_t a = rotate(s[0], 2) ^ rotate(s[0], 13) ^ rotate(s[0], 22);
-    uint32_t t2 = a + ((s[0] & s[1]) ^ (s[0] & s[2]) ^ (s[1] & s[2]));
-    memmove(s + 1, s, 7 * sizeof *s);
-    s[4] += t1;
-    s[0] = t1 + t2;
+    uint32_t e = rotate(AT(4), 6) ^ rotate(AT(4), 11) ^ rotate(AT(4), 25);
+    uint32_t t1 = AT(7) + e + ((AT(4) & AT(5)) ^ (~AT(4) & AT(6))) + k[i] + w[i];
+    uint32_t a = rotate(AT(0), 2) ^ rotate(AT(0), 13) ^ rotate(AT(0), 22);
+    AT(3) += t1;
+    AT(7) = t1 + a + ((AT(0) & AT(1)) ^ (AT(0) & AT(2)) ^ (AT(1) & AT(2)));
   }
   for (int i = 0; i < 8; i++) state[i] += s[i];
 }

@@ -1,5 +1,5 @@
-import { execFileSync } from 'node:child_process'
-import { chmodSync, existsSync, mkdtempSync, readFileSync, readdirSync, rmSync } from 'node:fs'
+import { execFileSync, spawn, spawnSync } from 'node:child_process'
+import { chmodSync, existsSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest'
@@ -187,11 +187,60 @@ print(sorted(os.listdir('/proc/self/fd')))`
         )
         const uid = user?.uid ?? own.user?.uid ?? process.getuid!()
         expect(told.stdout.split('\n').slice(0, 1)).toEqual([String(uid)])
+        expect(told.stdout).toMatch(/^NoNewPrivs:\t1$/m)
         if (by === 'this user') return
         expect(told.stdout).toMatch(/^CapEff:\t0+$/m)
         if (by !== 'root') return
         expect(told.stdout).toMatch(/^61990\n61990\n/)
-        expect(told.stdout).toMatch(/^NoNewPrivs:\t1$/m)
+      })
+
+      it.runIf(mayHaveKeyrings())('gives code a keyring of its own', async () => {
+        const serials = async () => (await sh('grep " _ses" /proc/keys | cut -d" " -f1')).stdout
+        expect(await serials()).not.toBe(await serials())
+      })
+
+      it('waits for no other who holds and fills a pipe of a program', async () => {
+        const held = join(box.workDirs, 'held')
+        const holds = `read pid; until (: >/proc/$pid/fd/1) 2>/dev/null; do :; done
+exec 3>/proc/$pid/fd/1; touch ${held}; exec cat /dev/zero >&3`
+        const holder = spawn('sh', ['-c', holds], { ...own.user })
+        onTestFinished(() => void holder.kill('SIGKILL'))
+        const told = sh(`until [ -e ${held} ]; do sleep 0.01; done; printf last >&2`, {
+          capBytes: 1_000,
+          killAtCap: false,
+        })
+        await expect.poll(() => childrenOf(box.pid)).toHaveLength(1)
+        holder.stdin.end(`${childrenOf(box.pid)[0]}\n`)
+        expect(await told).toMatchObject({ stderr: 'last', exits: [{ exitCode: 0 }] })
+      })
+
+      it('keeps no bundle in memory while code runs', async () => {
+        const measured = join(box.workDirs, 'measured')
+        const content = `until [ -e ${measured} ]; do sleep 0.01; done; wc -c #${'x'.repeat(8_000_000)}`
+        const given = { user, files: [{ path: 'main.sh', content }], stdin: 'y'.repeat(8_000_000) }
+        let rss = 0
+        box.stdout.once('data', () => {
+          rss = rssOf(box.pid)
+          writeFileSync(measured, '')
+        })
+        expect((await box.run(given, { argv: ['sh', 'main.sh'] })).stdout).toBe('8000000\n')
+        expect(rss).toBeLessThan(3_000)
+      })
+
+      it('counts what all in a sandbox used, also what its program left', async () => {
+        const code = `pipe(R, W); if (!fork) { for (1 .. 1e5) { 1 for 1 .. 1e5; last if (times)[0] > 0.2 } syswrite W, 'x'; sleep 300 } sysread R, $_, 1`
+        const wrapper = [
+          '/usr/bin/bwrap',
+          '--unshare-all',
+          '--unshare-user',
+          '--as-pid-1',
+          '--die-with-parent',
+        ]
+          .concat('--bind', '/', '/', '--proc', '/proc', '--dev', '/dev')
+          .concat('--', '/proc/self/fd/6', 'init')
+        const told = await box.run({ user }, { ...perl(code), wrapper })
+        expect(told.exits).toMatchObject([{ exitCode: 0 }])
+        expect(told.facts[0]!.cpuMs).toBeGreaterThan(190)
       })
 
       it('sends artifacts as a tar: regular files of the work directory that are asked for, no more than fit', async () => {
@@ -260,7 +309,7 @@ ln -s /etc/passwd out/link.txt; ln out/one.txt out/twin.txt; mkfifo out/fifo.txt
       it('takes neither more descriptors nor more memory, however many bundles come', async () => {
         const look = () => ({
           fds: readdirSync(`/proc/${box.pid}/fd`).length,
-          rss: Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${box.pid}/status`, 'utf8'))?.[1]),
+          rss: rssOf(box.pid),
         })
         await sh('yes | head -c 500000')
         const before = look()
@@ -296,9 +345,7 @@ ln -s /etc/passwd out/link.txt; ln out/one.txt out/twin.txt; mkfifo out/fifo.txt
     const told = box.run({}, { argv: ['yes'], limitMs: 700, capBytes: 1e9 })
     await expect.poll(() => childrenOf(box.pid).length).toBe(1)
     await expect.poll(() => childrenOf(box.pid).length, { timeout: 10_000 }).toBe(0)
-    expect(Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${box.pid}/status`, 'utf8'))?.[1])).toBeLessThan(
-      2_000,
-    )
+    expect(rssOf(box.pid)).toBeLessThan(2_000)
     box.stdout.resume()
     const { exits, facts, stdout } = await told
     expect(exits).toMatchObject([{ killed: 'deadline' }])
@@ -317,9 +364,12 @@ ln -s /etc/passwd out/link.txt; ln out/one.txt out/twin.txt; mkfifo out/fifo.txt
     await box.close()
   })
 
-  it('inherits nothing that was open where it was started', async () => {
-    const box = openBox(binary, ['serve'], { stdio: ['pipe', 'pipe'] })
-    expect((await box.run({}, { argv: ['ls', '/proc/self/fd'] })).stdout).toBe('0\n1\n2\n3\n')
+  it('hands on nothing that was open or ignored where it was started', async () => {
+    const box = openBox('/bin/sh', ['-c', 'trap "" INT QUIT; exec "$0" serve', binary], {
+      stdio: ['pipe', 'pipe'],
+    })
+    const argv = ['sh', '-c', 'ls /proc/self/fd; grep SigIgn /proc/self/status']
+    expect((await box.run({}, { argv })).stdout).toBe('0\n1\n2\n3\nSigIgn:\t0000000000000000\n')
     await box.close()
   })
 
@@ -378,4 +428,15 @@ function buildAnew(): string {
 /** Its own thread is the only one. */
 function childrenOf(pid: number): string[] {
   return readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').split(' ').filter(Boolean)
+}
+
+/** In KiB. */
+function rssOf(pid: number): number {
+  return Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1])
+}
+
+/** Most containers forbid them. */
+function mayHaveKeyrings(): boolean {
+  const keyctl = process.arch === 'x64' ? 250 : 219
+  return spawnSync('perl', ['-e', `exit(syscall(${keyctl}, 1, 0) < 0)`]).status === 0
 }
