@@ -1,6 +1,8 @@
+import { constants } from 'node:os'
 import { killMessage } from '@errand/box'
 import type { Bundle, Frame, Killed, PhaseFacts } from '@errand/box'
 import type { CompileReport, Phase } from '@errand/shared'
+import { Rejected } from '../backend.ts'
 import type { Run, RunEnd } from '../backend.ts'
 import type { BoxConnection } from './box-connection.ts'
 import { CompileOutput } from './compile-output.ts'
@@ -17,7 +19,7 @@ type Exited = Extract<Frame, { type: 'exited' }>
  * Runs the phases of a job in a box: the same on every backend. Settles once the box has said that no process of the
  * run is left and all output was handed over.
  *
- * @throws what `exchange` throws, and what `run.starting` does
+ * @throws what `exchange` throws, and what `run.starting` does; {Rejected} what no kernel would start
  */
 export async function runInBox(run: Run, connection: BoxConnection, bundle: Bundle): Promise<BoxedEnd> {
   const { signal } = run
@@ -27,8 +29,8 @@ export async function runInBox(run: Run, connection: BoxConnection, bundle: Bund
   let refused: Error | undefined
   let impatience: NodeJS.Timeout | undefined
   const kill = (): void => {
-    if (impatience) return
     connection.send(killMessage)
+    clearTimeout(impatience)
     impatience = setTimeout(() => connection.kill(), killPatienceMs)
   }
   const starting = (index: number): void => {
@@ -41,7 +43,8 @@ export async function runInBox(run: Run, connection: BoxConnection, bundle: Bund
     await exchange(connection, bundle, (frame) => {
       switch (frame.type) {
         case 'started':
-          // The box goes on by itself; a reason that came between two phases ends the second at once.
+          // The box goes on by itself; a reason that came between two phases ends the second at once. What was sent
+          // for it may have been read when the first phase had ended, and meant nothing.
           if (frame.index > 0 && !refused)
             try {
               starting(frame.index)
@@ -95,7 +98,10 @@ function endOf(exits: readonly Exited[], facts: readonly PhaseFacts[], printed: 
   const last = exits.at(-1)
   if (!last) throw new Error('the box ended without a phase')
   for (const { notExecuted, phase } of exits)
-    if (notExecuted !== null) throw new Error(`the ${phase} command cannot be started: errno ${notExecuted}`)
+    if (notExecuted === constants.errno.E2BIG)
+      throw new Rejected('an argument or variable is longer than the kernel takes, or all together are')
+    else if (notExecuted !== null)
+      throw new Error(`the ${phase} command cannot be started: errno ${notExecuted}`)
   const oom = facts.some(({ oomKills }) => oomKills > 0)
   return {
     phase: last.phase as Phase,

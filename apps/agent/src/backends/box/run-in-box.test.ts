@@ -1,0 +1,75 @@
+import type { Bundle, Frame } from '@errand/box'
+import { describe, expect, test } from 'vitest'
+import { NotStarted, Rejected } from '../backend.ts'
+import type { Run } from '../backend.ts'
+import type { BoxListener } from './box-connection.ts'
+import { runInBox } from './run-in-box.ts'
+
+const phase = { limitMs: 1_000, capBytes: 100, killAtCap: false, goOn: false, argv: ['x'], env: {} }
+const bundle: Bundle = {
+  workDir: { path: '/work', make: true },
+  files: [],
+  stdin: '',
+  phases: [
+    { ...phase, kind: 'compile' },
+    { ...phase, kind: 'run' },
+  ],
+}
+const ended = { stdoutBytes: 0, stderrBytes: 0, cpuMs: 1, peakMemoryBytes: 1, oomKills: 0 }
+const exit = { exitCode: 0, signal: null, notExecuted: null, killed: null, ms: 1 }
+
+/** A box that says what the test has it say. */
+function open() {
+  const sent: string[] = []
+  const stop = new AbortController()
+  let listener!: BoxListener
+  const run = {
+    signal: stop.signal,
+    starting: () => {
+      if (stop.signal.aborted) throw new NotStarted('it is to end')
+    },
+    exited: () => ({ stopped: null, ms: 1 }),
+    output: () => {},
+    counted: () => {},
+  } as Partial<Run> as Run
+  const connection = {
+    listen: (to: BoxListener) => void (listener = to),
+    send: (bytes: Uint8Array) => void sent.push(bytes.length === 1 ? 'kill' : 'bundle'),
+    kill: () => void sent.push('force'),
+  }
+  const end = runInBox(run, connection, bundle)
+  const say = (...frames: Frame[]): void => frames.forEach((frame) => listener.frame(frame))
+  return { end, say, sent, stop }
+}
+
+describe('runInBox', () => {
+  test('ends a second phase that began although a kill was sent', async () => {
+    const { end, say, sent, stop } = open()
+    say({ type: 'started', phase: 'compile', index: 0 })
+    say({ type: 'exited', phase: 'compile', index: 0, ...exit })
+    // which the box reads, and passes over
+    stop.abort('canceled')
+    say({ type: 'ended', phase: 'compile', index: 0, ...ended })
+    say({ type: 'started', phase: 'run', index: 1 })
+    expect(sent).toEqual(['bundle', 'kill', 'kill'])
+    say({
+      type: 'exited',
+      phase: 'run',
+      index: 1,
+      ...exit,
+      exitCode: null,
+      signal: 'SIGKILL',
+      killed: 'asked',
+    })
+    say({ type: 'ended', phase: 'run', index: 1, ...ended }, { type: 'done' })
+    await expect(end).rejects.toBeInstanceOf(NotStarted)
+  })
+
+  test('refuses what the kernel finds too long', async () => {
+    const { end, say } = open()
+    say({ type: 'started', phase: 'compile', index: 0 })
+    say({ type: 'exited', phase: 'compile', index: 0, ...exit, exitCode: null, notExecuted: 7 })
+    say({ type: 'ended', phase: 'compile', index: 0, ...ended }, { type: 'done' })
+    await expect(end).rejects.toBeInstanceOf(Rejected)
+  })
+})
