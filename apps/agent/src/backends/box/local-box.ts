@@ -11,8 +11,11 @@ export interface LocalBox extends BoxConnection {
 }
 
 /** @param env the box's own, which no code gets */
-export function startLocalBox(env: Readonly<Record<string, string>> = {}): LocalBox {
-  const started = execa(boxBinary(), ['serve'], {
+export function startLocalBox(
+  env: Readonly<Record<string, string>> = {},
+  binary: string = boxBinary(),
+): LocalBox {
+  const started = execa(binary, ['serve'], {
     cwd: '/',
     env,
     extendEnv: false,
@@ -27,17 +30,21 @@ export function startLocalBox(env: Readonly<Record<string, string>> = {}): Local
   const frames = new FrameReader((frame) => listener?.frame(frame))
   let listener: BoxListener | undefined
   let alive = true
+  let broken: Error | undefined
   const ended = started.then(({ code, exitCode, signal }) => {
     alive = false
     const how = signal ?? exitCode ?? code
-    listener?.closed(new Error(`the box on this host ended (${how}), and with it what ran`))
+    listener?.closed(broken ?? new Error(`the box on this host ended (${how}) before its work was done`))
   })
   stdin!.on('error', () => {})
   stdout!.on('data', (bytes: Buffer) => {
+    if (broken) return
     try {
       frames.write(bytes)
     } catch (error) {
-      listener?.closed(error as Error)
+      // Nothing of what it says counts any more, but it is to end what runs first.
+      broken = error as Error
+      alive = false
       stdin!.end()
     }
   })
@@ -50,7 +57,13 @@ export function startLocalBox(env: Readonly<Record<string, string>> = {}): Local
     },
     send: (bytes) => void stdin!.write(bytes),
     // Its own end would set free what it is the parent of. All that can keep it from working is that it was stopped.
-    kill: () => void (pid !== undefined && alive && process.kill(-pid, 'SIGCONT')),
+    kill() {
+      try {
+        if (pid !== undefined && alive) process.kill(-pid, 'SIGCONT')
+      } catch {
+        // it has ended, which we are about to hear
+      }
+    },
     async close() {
       stdin!.end()
       await ended

@@ -19,6 +19,7 @@ import { makePlaces, placesOf, removeLeftovers, workDirName } from './places.ts'
 import type { Places } from './places.ts'
 import { probeSandbox } from './probe-sandbox.ts'
 import { killAll, markedBy, ofUid } from './processes.ts'
+import type { Predicate } from './processes.ts'
 import { refuseSharedRoot, refuseUnkeptLimits } from './refusals.ts'
 import { runTool } from './run-tool.ts'
 import { closedFolders, interpreterOptions, sandboxHome, sandboxOptions, sandboxed } from './sandbox.ts'
@@ -34,8 +35,9 @@ export function createLocalhost(parts: BackendParts, { bwrap = '/usr/bin/bwrap' 
   return new Localhost(parts, bwrap)
 }
 
-/** The variable that tells an agent's unsandboxed processes from others where they have no uid of their own. */
+/** The variables that tell an agent's unsandboxed processes from others where they have no uid of their own. */
 const agentMark = 'ERRAND_AGENT'
+const slotMark = 'ERRAND_SLOT'
 
 class Localhost implements Backend {
   readonly type = 'localhost'
@@ -97,7 +99,7 @@ class Localhost implements Backend {
     const program = programOf(submission, runtimes[assignment.runtime])
     const seen = inSandbox ? { home: sandboxHome, tmp: '/tmp' } : { home: work, tmp: `${work}-tmp` }
     const mark: Record<string, string> =
-      inSandbox || uid !== undefined ? {} : { [agentMark]: this.#places.mark }
+      inSandbox || uid !== undefined ? {} : { [agentMark]: this.#places.mark, [slotMark]: String(slot) }
     const phases = programPhases({
       run,
       found,
@@ -106,8 +108,9 @@ class Localhost implements Backend {
       wrapper: inSandbox ? this.#wrapper(found, work) : undefined,
     })
     const remove = (): Promise<void> => this.#remove(run, () => removeWorkDir({ work, tmp }, program))
+    const box = this.#boxOf(slot)
     try {
-      const ended = await runInBox(run, this.#boxOf(slot), {
+      const ended = await runInBox(run, box, {
         workDir: { path: work, make: true },
         tmpDir: tmp,
         user: uid === undefined ? undefined : { uid, gid: uid },
@@ -124,6 +127,7 @@ class Localhost implements Backend {
         gone: remove(),
       }
     } catch (error) {
+      if (!box.alive) await killAll(this.#ranIn(slot))
       await remove()
       throw error
     }
@@ -170,6 +174,13 @@ class Localhost implements Backend {
     const started = startLocalBox()
     this.#boxes.set(slot, started)
     return started
+  }
+
+  /** What a box that was killed has left: all but a sandbox, which dies with it. */
+  #ranIn(slot: number): Predicate {
+    if (this.#uids) return ofUid(this.#uids.uids[slot]!)
+    const [ofAgent, ofSlot] = [markedBy(agentMark, this.#places.mark), markedBy(slotMark, String(slot))]
+    return (pid) => ofAgent(pid) && ofSlot(pid)
   }
 
   #wrapper({ interpreter, launcher }: FoundRuntime, work: string): string[] {
