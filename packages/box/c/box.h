@@ -117,6 +117,8 @@ uint64_t tree_cpu_us(void);
 /* ---- cgroup.c: the control group of a container, as its first process sees it */
 uint64_t cgroup_oom_kills(void);
 uint64_t cgroup_peak_bytes(void);
+/* 0 where that is not known. */
+uint64_t cgroup_cpu_us(void);
 
 /* ---- init.c */
 /* What `init` says to the box outside on its status descriptor. */

@@ -30,3 +30,10 @@ uint64_t cgroup_peak_bytes(void) {
                                       NULL};
   return number_in(files, "");
 }
+
+uint64_t cgroup_cpu_us(void) {
+  static const char *const files[] = {"/sys/fs/cgroup/cpu.stat", NULL};
+  static const char *const older[] = {"/sys/fs/cgroup/cpuacct/cpuacct.usage", NULL};
+  uint64_t us = number_in(files, "usage_usec ");
+  return us ? us : number_in(older, "") / 1000;
+}

@@ -27,7 +27,6 @@ static bool take_bundle(bool last_input) {
     case BUNDLE_READ:
       more = run_bundle(&bundle, last_input);
   }
-  if (bundle.input_fd >= 0) close(bundle.input_fd);
   free(bundle.payload);
   bundle.payload = NULL;
   forget_all();

@@ -34,7 +34,7 @@ struct running {
   /* errno of an exec that failed; what a wrapper complains; what `init` inside it reports. */
   int exec_error, note, status;
   int children; /* signalfd */
-  uint64_t started, next_look, oom_before, cpu_us, peak_bytes;
+  uint64_t started, next_look, oom_before, cpu_before, cpu_us, peak_bytes;
   bool main_ended, listening, told;
   enum killed killed;
   uint8_t how;
@@ -335,9 +335,14 @@ static void tell_exited(struct running *run) {
   out_push();
 }
 
+/* Of processes alone, what those used is missing whose parents don't wait for them: there may be no end to such. */
+static uint64_t used_cpu_us(const struct running *run) {
+  return run->cpu_before ? cgroup_cpu_us() - run->cpu_before : run->cpu_us + tree_cpu_us();
+}
+
 static void tell_ended(const struct running *run) {
   bool container = getpid() == 1;
-  uint64_t cpu_us = run->has_usage ? run->usage.cpu_us : run->cpu_us;
+  uint64_t cpu_us = run->has_usage ? run->usage.cpu_us : used_cpu_us(run);
   uint64_t peak = container ? cgroup_peak_bytes() : 0;
   if (!peak) peak = run->has_usage ? run->usage.peak_bytes : run->peak_bytes;
   uint64_t facts[5] = {run->written[STDOUT], run->written[STDERR], cpu_us, peak,
@@ -365,7 +370,7 @@ static int patience_ms(const struct running *run) {
 static void hold_limits(struct running *run) {
   if (now_us() >= deadline_of(run)) stop(run, BY_DEADLINE);
   if (!run->phase->cpu_ms || run->killed || now_us() < run->next_look) return;
-  if (run->cpu_us + tree_cpu_us() >= (uint64_t)run->phase->cpu_ms * 1000) stop(run, BY_CPU_TIME);
+  if (used_cpu_us(run) >= (uint64_t)run->phase->cpu_ms * 1000) stop(run, BY_CPU_TIME);
   run->next_look = now_us() + look_every_us;
 }
 
@@ -403,7 +408,7 @@ enum ended run_phase(const struct bundle *bundle, size_t index, bool last_input,
     close_all(&run);
     return BOX_FAILED;
   }
-  if (getpid() == 1) run.oom_before = cgroup_oom_kills();
+  if (getpid() == 1) run.oom_before = cgroup_oom_kills(), run.cpu_before = cgroup_cpu_us();
   tell_started(&run);
   run.started = now_us();
   pid_t box = getpid();

@@ -1,5 +1,5 @@
 #include "box.h"
-#include <stdlib.h>
+#include <unistd.h>
 
 static bool all_phases(const struct bundle *bundle, bool last_input, struct failure *failure, bool *listening) {
   for (size_t index = 0; index < bundle->phase_count; index++) {
@@ -16,6 +16,7 @@ bool run_bundle(struct bundle *bundle, bool last_input) {
   bool listening = true;
   bool ok = make_place(bundle, &failure) && all_phases(bundle, last_input, &failure, &listening) &&
             (!listening || send_artifacts(bundle, &failure));
+  if (bundle->input_fd >= 0) close(bundle->input_fd);
   if (!ok) out_failed(&failure);
   if (listening) out_frame('Z', NULL, 0);
   return listening && out_finish();

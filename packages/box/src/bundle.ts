@@ -29,7 +29,10 @@ export interface BundlePhase {
   killAtCap: boolean
   /** Whether the next phase follows when this one fails. */
   goOn: boolean
-  /** Of all processes of the phase together; looked at a few times a second. Absent: no limit. */
+  /**
+   * Of all processes of the phase together; looked at a few times a second. Absent: no limit. Outside a container what
+   * those used is not seen whose parents ignore their end.
+   */
   cpuMs?: number | undefined
   /** The first word is a path, or a name that is looked for in `PATH` of `env`. */
   argv: readonly string[]
