@@ -8,6 +8,7 @@ import { containerLimits } from './container-limits.ts'
 import { containerUser } from './container-user.ts'
 import type { Place } from './containers.ts'
 import type { Engine, EngineFacts } from './engine.ts'
+import { engineLacks } from './engine-lacks.ts'
 import { imageOf, namedInterpreter } from './image-of.ts'
 import { directoriesOf } from './image-tools.ts'
 import { refuseWhatIsToCome } from './refusals.ts'
@@ -45,7 +46,9 @@ async function look(
     return undefined
   }
   say('connection', true, `the Docker Engine ${facts.version} answers`)
-  say('sandbox', facts.seccomp, `containers ${facts.seccomp ? 'with' : 'without'} a seccomp profile`)
+  const lacking = engineLacks(facts)
+  if (lacking.length === 0) say('sandbox', true, 'containers have control groups and a seccomp profile')
+  for (const words of lacking) say('sandbox', false, words, "mend it on the Engine's host")
   const place = placeOf(asked, facts)
   if (place instanceof Error) say('limits', false, place.message, 'change the executor')
   else say('limits', true, 'memory, cpu, processes and disk can be kept')

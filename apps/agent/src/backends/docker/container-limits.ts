@@ -17,19 +17,13 @@ export interface ContainerLimits {
 /**
  * The limits of the job, or where they say nothing its executor's.
  *
- * @throws {Rejected} naming a limit that this Engine can't keep
+ * @throws {Rejected} naming one that no container can have
  */
 export function containerLimits(
   { limits, executor }: Pick<AssignedExecutor, 'limits' | 'executor'>,
-  facts: EngineFacts,
+  { cpus: cores }: Pick<EngineFacts, 'cpus'>,
 ): ContainerLimits {
   const settings = executor.settings as DockerExecutor
-  for (const [kept, name] of [
-    [facts.keeps.memory, 'mem_limit_mb'],
-    [facts.keeps.cpus, 'cpus_limit_cores'],
-    [facts.keeps.pids, 'pids_limit'],
-  ] as const)
-    if (!kept) throw new Rejected(`the Docker Engine cannot keep ${name}: its host lacks that control group`)
   const memoryMb = limits.mem_limit_mb ?? settings.mem_limit_mb
   if (memoryMb < leastMemoryMb)
     throw new Rejected(`mem_limit_mb ${memoryMb} is too small: a container needs at least ${leastMemoryMb}`)
@@ -39,12 +33,22 @@ export function containerLimits(
   return {
     memoryBytes,
     // More than there are is refused, and is no limit.
-    nanoCpus: Math.round(Math.min(cpus, facts.cpus) * 1e9),
+    nanoCpus: Math.round(Math.min(cpus, cores) * 1e9),
     pids: (limits.pids_limit ?? settings.pids_limit) + 1,
     diskBytes,
     tmpBytes: Math.ceil(diskBytes / 4),
     outputBytes: limits.output_limit_kb * 1_024,
   }
+}
+
+/** Under which tools are asked for their versions, whatever the job's own are. */
+export const askingLimits: ContainerLimits = {
+  memoryBytes: 512 * 1_024 * 1_024,
+  nanoCpus: 1e9,
+  pids: 65,
+  diskBytes: 64 * 1_024 * 1_024,
+  tmpBytes: 16 * 1_024 * 1_024,
+  outputBytes: 1_024 * 1_024,
 }
 
 const mb = 1_024 * 1_024

@@ -5,6 +5,7 @@ import { askInBox } from '../box/ask-in-box.ts'
 import type { Answer } from '../box/ask-in-box.ts'
 import { BoxVolume } from './box-volume.ts'
 import { ContainerBox } from './container-box.ts'
+import { askingLimits } from './container-limits.ts'
 import { containerSpec, tmpDir, workDir } from './container-spec.ts'
 import type { ContainerParts } from './container-spec.ts'
 import type { Engine } from './engine.ts'
@@ -54,14 +55,17 @@ export class Containers {
   }
 
   /** What commands answer in a container like those of jobs. */
-  async ask(place: Place, commands: readonly (readonly string[])[]): Promise<Answer[]> {
+  async ask(
+    { image, user }: Pick<Place, 'image' | 'user'>,
+    commands: readonly (readonly string[])[],
+  ): Promise<Answer[]> {
     const name = `errand-ask-${randomUUID()}`
     const limitMs = this.#parts.time.engineAnswerMs
     try {
-      const { box } = await this.open(name, place, expiresIn(limitMs))
+      const { box } = await this.open(name, { image, user, limits: askingLimits }, expiresIn(limitMs))
       const env = {
-        ...place.image.env,
-        PATH: directoriesOf(place.image).join(':'),
+        ...image.env,
+        PATH: directoriesOf(image).join(':'),
         HOME: workDir,
         TMPDIR: tmpDir,
       }
@@ -75,7 +79,7 @@ export class Containers {
       } as const
       const answers = askInBox(box, {
         workDir: { path: workDir, make: false },
-        user: place.user,
+        user,
         files: [],
         stdin: '',
         phases: commands.map((argv) => ({ ...question, argv })),

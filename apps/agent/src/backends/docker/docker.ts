@@ -17,6 +17,7 @@ import { Containers } from './containers.ts'
 import type { Opened, Place } from './containers.ts'
 import { Engine } from './engine.ts'
 import type { EngineFacts } from './engine.ts'
+import { engineLacks, refuseLacking } from './engine-lacks.ts'
 import { imageOf, namedInterpreter } from './image-of.ts'
 import { directoriesOf, ImageTools } from './image-tools.ts'
 import { expiresIn, labels } from './labels.ts'
@@ -62,10 +63,7 @@ class DockerBackend implements Backend {
   async probe(): Promise<BackendReport> {
     try {
       const facts = await this.#engine.factsNow()
-      const lacking = Object.entries(facts.keeps).filter(([, kept]) => !kept)
-      const missing = lacking.map(
-        ([name]) => `the host of the Docker Engine lacks the control group for ${name}`,
-      )
+      const missing = engineLacks(facts)
       return { available: missing.length === 0, isolation: isolationOf(facts), missing }
     } catch (error) {
       return { available: false, isolation: null, missing: [(error as Error).message.slice(0, 1_000)] }
@@ -122,6 +120,7 @@ class DockerBackend implements Backend {
     refuseWhatIsToCome(settings)
     const user = containerUser(settings.user, slot)
     const facts = await this.#engine.facts()
+    refuseLacking(facts)
     const limits = containerLimits(assignment, facts)
     const image = await imageOf(this.#engine, settings.image)
     const place = { image, limits, user }
