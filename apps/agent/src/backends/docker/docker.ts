@@ -51,8 +51,8 @@ class DockerBackend implements Backend {
 
   async recover(): Promise<void> {
     const removed = this.#removeLeftovers().then(() => this.#containers.removeVolumes().catch(() => {}))
-    // The other backends don't wait for an Engine that hangs; what it has is found later.
-    await soon(removed, this.#parts.time.handshakeMs)
+    // The agent does not wait for ever for an Engine that hangs; what it has is found later.
+    await soon(removed, this.#parts.time.engineAnswerMs)
     let underWay: Promise<void> | undefined
     // Again and again: an Engine that was away comes back with what it had.
     this.#reconciler = setInterval(() => {
