@@ -19,6 +19,9 @@ it('prints every subject beside its baseline and keeps the figures', async () =>
     'docker run --rm',
     'docker run --rm --network none',
     'Errand, docker, PostgreSQL',
+    'OpenSSH, fresh',
+    'OpenSSH, multiplexed',
+    'Errand, ssh, PostgreSQL',
   ]
   for (const name of subjects)
     for (const at_once of [1, 2, 4, 8]) {

@@ -5,12 +5,14 @@ import { dirname, join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { startDockerEngine } from '../../infra/docker-engine.ts'
 import { startPostgres } from '../../infra/postgres.ts'
+import { startSshServer } from '../../infra/ssh-server.ts'
 import { madeTestImages, testImages } from '../../infra/test-images.ts'
 import { startAgent } from '../system/harness/agent.ts'
 import { startApi, type ApiOptions } from '../system/harness/api.ts'
 import { bareSpawn } from './bare-spawn.ts'
 import { dockerRun } from './docker-run.ts'
 import { measure, type Figures } from './measure.ts'
+import { openSsh } from './open-ssh.ts'
 import { tableOf, type Row } from './table.ts'
 import { throughErrand } from './through-errand.ts'
 
@@ -29,6 +31,7 @@ const python = '/usr/bin/python3'
 const code = 'print("hello")\n'
 const expected = 'hello\n'
 const engine = await startDockerEngine({ images: await madeTestImages() })
+const sshServer = await startSshServer()
 const config = JSON.stringify({
   code_executors: {
     local: {
@@ -36,6 +39,16 @@ const config = JSON.stringify({
       sandboxed: { sandbox: 'required', code_executor_path: python },
     },
     docker: { docker: { image: testImages.python, code_executor_path: python } },
+    ssh: {
+      ssh: {
+        host: sshServer.host,
+        port: sshServer.port,
+        username: sshServer.username,
+        private_key: sshServer.privateKey,
+        host_key: sshServer.hostKey,
+        code_executor_path: python,
+      },
+    },
   },
 })
 
@@ -48,6 +61,7 @@ const docker = (...options: string[]) => ({
   name: ['docker run --rm', ...options].join(' '),
   run: dockerRun(engine.socketPath, testImages.python, options, [python, '-c', code], expected),
 })
+const ssh = await openSsh(sshServer, `${python} -c 'print("hello")'`, expected)
 const throughAll = (executors: readonly string[]) => errands.flatMap((one) => one.subjects(executors))
 /** Each is compared with its first. */
 const sections = [
@@ -56,6 +70,7 @@ const sections = [
     title: 'In a container',
     subjects: [docker('--network', 'none'), docker(), ...throughAll(['docker'])],
   },
+  { title: 'Over ssh', subjects: [...ssh.subjects, ...throughAll(['ssh'])] },
 ]
 const subjects = sections.flatMap((one) => one.subjects)
 
@@ -69,6 +84,8 @@ for (let round = 0; round < Number(values.rounds); round++)
     }
 process.stderr.write('\n')
 for (const errand of errands) await errand.close()
+await ssh.close()
+await sshServer.stop()
 await engine.stop()
 await postgres.stop()
 rmSync(dirname(program), { recursive: true })

@@ -17,6 +17,9 @@ import { placesFor } from './runner/slots.ts'
 import { Spool } from './spool/spool.ts'
 import { onStopSignals } from './stop-signals.ts'
 
+/** What an ssh run costs, it costs its target. */
+const sshSlots = 16
+
 class Misconfigured extends Error {}
 
 const exitCodes = { drained: 0, failed: 1, killed: 1, misconfigured: 2, refused: 3 } as const
@@ -50,7 +53,11 @@ async function main(): Promise<'drained' | 'killed'> {
   const log = logging.main.child({ agent_id: identity.agent_id })
   const boot = bootId()
   const spool = new Spool(agentDir, boot)
-  const slots = { run: policy.slots.run ?? availableParallelism(), ssh: 0, maintenance: 0 }
+  const slots = {
+    run: policy.slots.run ?? availableParallelism(),
+    ssh: policy.backends.includes('ssh') ? sshSlots : 0,
+    maintenance: 0,
+  }
   const backends = makeBackends(
     {
       agentDir,

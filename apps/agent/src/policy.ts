@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { agentPolicy, executorSchemas, fullImageName, problemDetails } from '@errand/shared'
+import { agentPolicy, executorSchemas, fullImageName, isKeyPath, problemDetails } from '@errand/shared'
 import type {
   AgentPolicy,
   AssignedExecutor,
@@ -78,7 +78,7 @@ function sshRefusal(
 ): string | undefined {
   if (host_key === undefined && host_key_sha256 === undefined)
     return 'the executor has no host key yet, and no target is trusted on first use'
-  const isPath = private_key !== undefined && /^(~\/|\/)/.test(private_key)
+  const isPath = private_key !== undefined && isKeyPath(private_key)
   if (isPath && !policy.private_key_paths.includes(private_key))
     return `this agent's policy does not list the private_key ${private_key}`
   return undefined

@@ -137,4 +137,8 @@ bool send_artifacts(const struct bundle *bundle, struct failure *failure);
 /* Everything that a bundle asks for. False when nobody listens any more. */
 bool run_bundle(struct bundle *bundle, bool last_input);
 
+/* ---- main.c */
+/* Reads one bundle and does what it asks for; false when there is nothing more to come. */
+bool take_bundle(bool last_input);
+
 uint64_t now_us(void);

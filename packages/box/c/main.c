@@ -1,15 +1,16 @@
-#include "box.h"
+#include "station.h"
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
-/* One bundle; false when there is nothing more to come. */
-static bool take_bundle(bool last_input) {
+bool take_bundle(bool last_input) {
   static struct bundle bundle;
   struct failure failure;
   bool more = true;
@@ -42,6 +43,19 @@ static void shut_off(void) {
   fcntl(out_fd, F_SETFL, fcntl(out_fd, F_GETFL) | O_NONBLOCK);
 }
 
+/* Prints the SHA-256 of this program: whether it came whole to where it is. */
+static int sum_main(void) {
+  int fd = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
+  struct stat stat;
+  if (fd < 0 || fstat(fd, &stat)) return 1;
+  uint8_t *bytes = mmap(NULL, stat.st_size, PROT_READ, MAP_PRIVATE, fd, 0), digest[32];
+  if (bytes == MAP_FAILED) return 1;
+  sha256(bytes, stat.st_size, digest);
+  for (size_t n = 0; n < sizeof digest; n++) printf("%02x", digest[n]);
+  puts("");
+  return 0;
+}
+
 int main(int argc, char **argv) {
   const char *mode = argc > 1 ? argv[1] : "";
   if (!strcmp(mode, "init")) return init_main();
@@ -55,6 +69,11 @@ int main(int argc, char **argv) {
     take_bundle(true);
     return 0;
   }
-  fprintf(stderr, "usage: box serve [IDLE_MS] | once [IDLE_MS] | init\n");
+  if (!strcmp(mode, "station") && argc == 2) return station_main();
+  if (!strcmp(mode, "kill") && argc == 3) return kill_main(argv[2]);
+  if (!strcmp(mode, "sweep") && argc >= 5) return sweep_main(argv[2], argv[3], argv[4], argv + 5);
+  if (!strcmp(mode, "sum")) return sum_main();
+  fprintf(stderr, "usage: box serve [IDLE_MS] | once [IDLE_MS] | init | station | kill DIR |\n"
+                  "           sweep ROOT MARK SESSION [NAME...] | sum\n");
   return 64;
 }

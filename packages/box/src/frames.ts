@@ -19,6 +19,12 @@ export type Frame =
   | { type: 'failed'; reason: string; stage: string; errno: number }
   /** The last of this bundle. */
   | { type: 'done' }
+  /** A station's last word to a request (`station.ts`). */
+  | { type: 'answered'; answer: StationAnswer; errno: number }
+
+/** `passed_on`: the run has ended and its journal was passed on, all of it. */
+export const stationAnswers = ['passed_on', 'no_such_run', 'not_begun', 'removed', 'not_removed'] as const
+export type StationAnswer = (typeof stationAnswers)[number]
 
 /** How a main process ended. `notExecuted`: the command could not be started (errno). */
 export type Exit = {
@@ -55,6 +61,8 @@ const headBytes = 5
 export class FrameReader {
   readonly #onFrame: (frame: Frame) => void
   #rest: Buffer = Buffer.alloc(0)
+  /** How many bytes the frames took that were whole. */
+  consumed = 0
 
   constructor(onFrame: (frame: Frame) => void) {
     this.#onFrame = onFrame
@@ -68,6 +76,7 @@ export class FrameReader {
       if (length > maxFrame) throw new BrokenFrames(`a frame of ${length} bytes`)
       if (rest.length < headBytes + length) break
       const letter = String.fromCharCode(rest[0]!)
+      this.consumed += headBytes + length
       this.#onFrame(decode(letter, rest.subarray(headBytes, headBytes + length)))
       rest = rest.subarray(headBytes + length)
     }
@@ -110,6 +119,8 @@ function decode(letter: string, body: Buffer): Frame {
     }
     case 'Z':
       return { type: 'done' }
+    case 'Q':
+      return { type: 'answered', answer: stationAnswers[body[0]!]!, errno: body.readInt32LE(1) }
     default:
       throw new BrokenFrames(`a frame ${JSON.stringify(letter)}`)
   }

@@ -1,3 +1,4 @@
 export * from './binary.ts'
 export * from './bundle.ts'
 export * from './frames.ts'
+export * from './station.ts'

@@ -118,6 +118,11 @@ export const executorSchemas = {
   localhost: localhostExecutor,
 } as const
 
+/** Whether `private_key` is a path on the agent's host and not the key itself, which begins in other ways. */
+export function isKeyPath(privateKey: string): boolean {
+  return /^(~\/|\/)/.test(privateKey)
+}
+
 /** Fields that are write-only, encrypted at rest, and sent only to the agent that runs the job (promise 9). */
 export const secretFields: Record<ExecutorType, readonly string[]> = {
   docker: ['registry_auth'],

@@ -1,4 +1,4 @@
-import { agentPolicy, type AgentPolicy } from '@errand/shared'
+import { agentPolicy, isKeyPath, type AgentPolicy } from '@errand/shared'
 import type { ConfiguredExecutor } from './configured-executors.ts'
 
 /**
@@ -21,7 +21,7 @@ export function localAgentPolicy(
     shares_api_user: sharesApiUser && !root,
     work_dirs: given(localhost.map((one) => one.work_dir)),
     code_executor_paths: given(all.map((one) => one.code_executor_path)),
-    private_key_paths: given(ssh.map((one) => one.private_key)).filter((one) => /^(~\/|\/)/.test(one)),
+    private_key_paths: given(ssh.map((one) => one.private_key)).filter(isKeyPath),
     images: given(docker.map((one) => one.image)),
   })
 }

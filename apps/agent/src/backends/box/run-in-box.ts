@@ -75,6 +75,7 @@ export async function runInBox(run: Run, connection: BoxConnection, bundle: Bund
         case 'artifacts':
         case 'artifacts_omitted':
         case 'failed':
+        case 'answered':
         case 'done':
           return
       }

@@ -3,7 +3,7 @@ import type { Answer } from '../box/ask-in-box.ts'
 import type { Place } from './containers.ts'
 import type { Image } from './engine.ts'
 import { directoriesOf, ImageTools } from './image-tools.ts'
-import type { Commands } from './image-tools.ts'
+import type { Commands } from '../box/find-in-box.ts'
 
 const image = (env: Record<string, string> = {}): Image => ({ id: 'sha256:1', env, volumes: [], bytes: 1 })
 const place = (env?: Record<string, string>): Place => ({ image: image(env) }) as Place

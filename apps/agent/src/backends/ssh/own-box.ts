@@ -1,0 +1,32 @@
+import { createHash } from 'node:crypto'
+import { readFile } from 'node:fs/promises'
+import { boxBinary } from '@errand/box'
+import type { BoxArchitecture } from '@errand/box'
+
+/** The box as it is sent to targets of an architecture. */
+export interface OwnBox {
+  bytes: Buffer
+  sha256: string
+  /** It has this name there: another version is another file. */
+  name: string
+}
+
+/** What `uname -m` says of machines that the box is built for. */
+const machines: Record<string, BoxArchitecture> = {
+  x86_64: 'x64',
+  amd64: 'x64',
+  aarch64: 'arm64',
+  arm64: 'arm64',
+}
+
+/** Undefined where there is none for that machine. */
+export async function ownBoxFor(machine: string): Promise<OwnBox | undefined> {
+  const arch = machines[machine]
+  return arch && readBox(arch)
+}
+
+async function readBox(arch: BoxArchitecture): Promise<OwnBox> {
+  const bytes = await readFile(boxBinary(arch))
+  const sha256 = createHash('sha256').update(bytes).digest('hex')
+  return { bytes, sha256, name: `box-${sha256.slice(0, 12)}` }
+}

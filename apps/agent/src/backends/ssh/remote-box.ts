@@ -1,0 +1,300 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import {
+  BrokenFrames,
+  FrameReader,
+  beginRequest,
+  followRequest,
+  killMessage,
+  removeRequest,
+} from '@errand/box'
+import type { BundlePhase, Frame, PhaseFacts, PhaseKind, StationAnswer } from '@errand/box'
+import { Lost } from '../backend.ts'
+import type { BoxConnection, BoxListener } from '../box/box-connection.ts'
+import type { RemoteTarget } from './remote-target.ts'
+import { SshFailure } from './ssh-failure.ts'
+import type { Station } from './station.ts'
+
+export interface RemoteBoxParts {
+  remote: RemoteTarget
+  /** That takes the bundle. */
+  station: Station
+  /** Of the run's directory there, and its path. */
+  name: string
+  dir: string
+  phases: readonly BundlePhase[]
+  random: () => number
+}
+
+/** How long after its deadline a run may be collected. */
+export const collectMs = 5_000
+/** How long after its deadline a run is ended by other means, when its box has not. */
+const overdueMs = 1_000
+/** A box has this much beyond its phases: to read its bundle, to end them, to clear up. */
+const aroundMs = 60_000
+
+interface Answered {
+  answer: StationAnswer | 'cut'
+  errno: number
+}
+
+/**
+ * A box on a target that is there for one run, which outlives our way to it: when that breaks, the run is found again
+ * from another connection and read on, to the byte.
+ */
+export class RemoteBox implements BoxConnection {
+  readonly #parts: RemoteBoxParts
+  #listener!: BoxListener
+  #station: Station | undefined
+  /** Of the journal, in whole frames. */
+  #read = 0
+  #killed = false
+  #forcing: Promise<'ended' | 'no_such_run' | 'unknown'> | undefined
+  /** Why it was ended by other means. */
+  #forced: 'asked' | 'deadline' | undefined
+  #done = false
+  #failed = false
+  #phase: { kind: PhaseKind; index: number; startedAt: number; exited: boolean } & PhaseFacts
+  /** When the last phase is to have ended, monotonic. */
+  #deadline = Infinity
+  /** Until when there is any use in coming back for it. */
+  #collectUntil = Infinity
+  #overdue: NodeJS.Timeout | undefined
+  #gone: Promise<void> = Promise.resolve()
+
+  constructor(parts: RemoteBoxParts) {
+    this.#parts = parts
+    this.#station = parts.station
+    this.#phase = emptyPhase(parts.phases[0]!.kind, 0)
+  }
+
+  /** Settles when nothing of the run is left on the target, or that is left to the next sweep. */
+  get gone(): Promise<void> {
+    return this.#gone
+  }
+
+  listen(listener: BoxListener): void {
+    this.#listener = listener
+  }
+
+  /** First the bundle, then kills. */
+  send(bytes: Uint8Array): void {
+    if (this.#deadline === Infinity) this.#gone = this.#follow(bytes)
+    else {
+      this.#killed = true
+      this.#station?.write(bytes)
+    }
+  }
+
+  kill(): void {
+    this.#collectUntil = Math.min(this.#collectUntil, performance.now() + collectMs)
+    void this.#force('asked')
+  }
+
+  /** The bundle was not sent: nothing has begun. */
+  release(): void {
+    if (this.#deadline === Infinity) this.#parts.remote.handBack(this.#parts.station)
+  }
+
+  /** From the bundle to the end of the journal, over as many stations as it takes. */
+  async #follow(bundle: Uint8Array): Promise<void> {
+    const { remote, name, dir } = this.#parts
+    this.#expect(0)
+    const begin = Buffer.concat([beginRequest(dir, this.#deadline - performance.now() + aroundMs), bundle])
+    let request: Uint8Array = begin
+    let begunAgain = false
+    for (;;) {
+      const { answer, errno } = await this.#ask(request)
+      const nothingYet = this.#read === 0
+      if (answer === 'passed_on') {
+        if (!this.#done) await this.#forcing
+        this.#end(
+          this.#forced
+            ? undefined
+            : new Lost('the box on the target was ended before it could say how the program ended'),
+        )
+        const removed = await this.#ask(removeRequest)
+        if (removed.answer !== 'removed') remote.abandon(name)
+        this.#leaveStation()
+        return
+      }
+      if (answer === 'not_begun') {
+        this.#leaveStation()
+        this.#end(new Error(`the target cannot begin a run: errno ${errno}`))
+        return
+      }
+      if (answer === 'no_such_run' && nothingYet && !begunAgain) {
+        // The bundle has not come to it whole. (Should it still: the directory can be made once only.)
+        begunAgain = true
+        request = begin
+        continue
+      }
+      if (answer === 'no_such_run') {
+        this.#leaveStation()
+        this.#end(new Lost('the target knows nothing of the run any more'))
+        return
+      }
+      const unfit = this.#station?.greeted === false && nothingYet ? this.#station.complaint.trim() : ''
+      this.#station = undefined
+      if (this.#done) {
+        remote.abandon(name)
+        return
+      }
+      const lost = await this.#comeBack()
+      if (lost) {
+        remote.abandon(name)
+        this.#end(new Lost(unfit === '' ? lost : `${lost}; its last words: ${unfit}`))
+        return
+      }
+      request = followRequest(dir, this.#read)
+    }
+  }
+
+  /** What a station answers at the end; until then its frames go to the listener. */
+  #ask(request: Uint8Array): Promise<Answered> {
+    const station = this.#station!
+    return new Promise((resolve) => {
+      const before = this.#read
+      const reader = new FrameReader((frame) => {
+        if (frame.type === 'answered') return resolve(frame)
+        this.#read = before + reader.consumed
+        this.#frame(frame)
+      })
+      station.listen({
+        data: (bytes) => {
+          try {
+            reader.write(bytes)
+          } catch (error) {
+            if (!(error instanceof BrokenFrames)) throw error
+            this.#broken(error)
+            station.close()
+          }
+        },
+        closed: () => resolve({ answer: 'cut', errno: 0 }),
+      })
+      station.write(this.#killed ? Buffer.concat([request, killMessage]) : request)
+    })
+  }
+
+  #frame(frame: Frame): void {
+    if (this.#done || this.#failed) return
+    const phase = this.#phase
+    if (frame.type === 'started') {
+      this.#phase = emptyPhase(frame.phase, frame.index)
+      this.#expect(frame.index)
+    } else if (frame.type === 'output') phase[bytesOf[frame.stream]] += frame.bytes.length
+    else if (frame.type === 'capped') phase[bytesOf[frame.stream]] = frame.bytes
+    else if (frame.type === 'exited') {
+      phase.exited = true
+      // Woken and asked by `box kill`, because its time was long up.
+      if (frame.killed === 'asked' && !this.#killed) frame = { ...frame, killed: 'deadline' }
+    } else if (frame.type === 'done') {
+      this.#done = true
+      clearTimeout(this.#overdue)
+    }
+    this.#listener.frame(frame)
+  }
+
+  /** A phase begins: from now on it and those after it have their time. */
+  #expect(index: number): void {
+    const left = this.#parts.phases.slice(index).reduce((sum, { limitMs }) => sum + limitMs, 0)
+    this.#deadline = performance.now() + left
+    clearTimeout(this.#overdue)
+    this.#overdue = setTimeout(() => void this.#force('deadline'), left + overdueMs).unref()
+  }
+
+  /** Another station; or, in words, why there is none. */
+  async #comeBack(): Promise<string | undefined> {
+    const { remote, random } = this.#parts
+    let reason = `it was away until ${collectMs / 1_000} s after the run's time`
+    for (let pause = firstPauseMs; ; pause = Math.min(pause * 2, lastPauseMs)) {
+      const left = Math.min(this.#deadline + collectMs, this.#collectUntil) - performance.now()
+      if (left <= 0 || this.#failed) return `the link to ${remote.description} was lost: ${reason}`
+      try {
+        this.#station = await within(remote.station(), left, (late) => remote.handBack(late))
+        if (this.#station) return undefined
+      } catch (error) {
+        if (!(error instanceof SshFailure)) throw error
+        reason = error.message
+        if (hopeless.has(error.code)) return `the link to ${remote.description} was lost: ${reason}`
+        await sleep(Math.min(pause * (0.5 + random() / 2), left))
+      }
+    }
+  }
+
+  /** Ends the run by other means; what it has written is read then, and how it ended said in its box's place. */
+  async #force(reason: 'asked' | 'deadline'): Promise<void> {
+    if (this.#done || this.#failed || this.#forcing) return
+    const { remote, name } = this.#parts
+    // Where there is no way to it, whoever comes back for it will see.
+    this.#forcing = remote.kill(name).catch(() => 'unknown' as const)
+    const killed = await this.#forcing
+    if (killed === 'unknown') this.#forcing = undefined
+    if (this.#done || this.#failed || killed === 'unknown') return
+    this.#forced = reason
+    if (killed === 'no_such_run')
+      this.#end(new Error(`${remote.description} did not begin the run in its time`))
+    // Its journal has ended, and its station says so, unless it can't any more.
+    else await sleep(stationPatienceMs)
+    if (!this.#done) remote.distrust()
+  }
+
+  #end(fault: Error | undefined): void {
+    clearTimeout(this.#overdue)
+    if (this.#done || this.#failed) return
+    if (fault) {
+      this.#failed = true
+      this.#listener.closed(fault)
+      return
+    }
+    const { kind: phase, index, startedAt, exited, ...facts } = this.#phase
+    const ms = performance.now() - startedAt
+    const killed = { exitCode: null, signal: 'SIGKILL', notExecuted: null, killed: this.#forced! }
+    if (!exited) this.#frame({ type: 'exited', phase, index, ms, ...killed })
+    this.#frame({ type: 'ended', phase, index, ...facts })
+    this.#frame({ type: 'done' })
+  }
+
+  #broken(error: BrokenFrames): void {
+    this.#parts.remote.abandon(this.#parts.name)
+    this.#end(new Lost(`what comes from the target's box is not its own any more: ${error.message}`))
+  }
+
+  #leaveStation(): void {
+    if (this.#station) this.#parts.remote.handBack(this.#station)
+    this.#station = undefined
+  }
+}
+
+const bytesOf = { stdout: 'stdoutBytes', stderr: 'stderrBytes' } as const
+const firstPauseMs = 100
+const lastPauseMs = 2_000
+const stationPatienceMs = 300
+/** Trying again changes nothing about these, or would do harm. */
+const hopeless = new Set(['host_key_mismatch', 'authentication_refused', 'key_unreadable'])
+
+function emptyPhase(kind: PhaseKind, index: number) {
+  return {
+    kind,
+    index,
+    startedAt: performance.now(),
+    exited: false,
+    stdoutBytes: 0,
+    stderrBytes: 0,
+    cpuMs: 0,
+    peakMemoryBytes: 0,
+    oomKills: 0,
+  }
+}
+
+/** Undefined when it takes longer; then `late` gets what comes of it. */
+async function within<T>(promise: Promise<T>, ms: number, late: (value: T) => void): Promise<T | undefined> {
+  const timeout = new AbortController()
+  const timer = sleep(Math.max(0, ms), 'late' as const, { signal: timeout.signal }).catch(
+    () => 'late' as const,
+  )
+  const first = await Promise.race([promise.then((value) => ({ value })), timer])
+  timeout.abort()
+  if (first !== 'late') return first.value
+  promise.then(late, () => {})
+  return undefined
+}

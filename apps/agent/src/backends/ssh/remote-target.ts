@@ -1,0 +1,141 @@
+import type { Log } from '../../log.ts'
+import { Connections } from './connections.ts'
+import { executed } from './executed.ts'
+import { prepareTarget } from './prepare-target.ts'
+import type { Marks, Place } from './prepare-target.ts'
+import { shCommand } from './sh-command.ts'
+import { Station } from './station.ts'
+import { describeTarget } from './target.ts'
+import type { Target } from './target.ts'
+
+export interface RemoteTargetParts {
+  target: Target
+  marks: Marks
+  random: () => number
+  log: Log
+  idleMs: number
+  /** Names of runs of which something may be left on the target. */
+  abandoned: Set<string>
+  /** It holds no connection. */
+  forget: () => void
+}
+
+/** With which `box kill` exits. */
+const noSuchRun = 3
+
+/** A target with what we have there: connections, the box, stations that wait for runs. */
+export class RemoteTarget {
+  readonly #parts: RemoteTargetParts
+  readonly #connections: Connections
+  /** Stations that wait, with what ends them when nothing comes. */
+  readonly #idle = new Map<Station, NodeJS.Timeout>()
+  #place: { ready: Promise<Place>; swept: readonly string[] } | undefined
+
+  constructor(parts: RemoteTargetParts) {
+    this.#parts = parts
+    this.#connections = new Connections(parts.target, parts)
+    // What we knew of it may be otherwise when we come again.
+    this.#connections.onNone = () => {
+      this.#place = undefined
+      parts.forget()
+    }
+  }
+
+  /** For people. */
+  get description(): string {
+    return describeTarget(this.#parts.target)
+  }
+
+  /** The name of the directory of a run that is to begin. */
+  nameFor(run: string): string {
+    const { agent, session } = this.#parts.marks
+    return `${agent}-${session}-${run}`
+  }
+
+  /**
+   * What we have there, made and swept before the first run, and again when a run was abandoned.
+   *
+   * @throws {SshFailure}
+   */
+  place(): Promise<Place> {
+    const { abandoned, marks, log } = this.#parts
+    const known = this.#place
+    if (known && [...abandoned].every((name) => known.swept.includes(name))) return known.ready
+    const swept = [...abandoned]
+    const ready = prepareTarget(this.#connections, marks, swept, log)
+    const made = { ready, swept }
+    this.#place = made
+    ready.then(
+      () => swept.forEach((name) => abandoned.delete(name)),
+      () => {
+        if (this.#place === made) this.#place = undefined
+      },
+    )
+    return ready
+  }
+
+  /**
+   * One that waits for a run; to be handed back.
+   *
+   * @throws {SshFailure}
+   */
+  async station(): Promise<Station> {
+    const { box } = await this.place()
+    // The latest: of many, most are let go when fewer are needed.
+    const waiting = [...this.#idle.keys()].at(-1)
+    if (waiting) {
+      this.#take(waiting)
+      return waiting
+    }
+    const station = new Station(await this.#connections.exec(shCommand(`exec ${box} station`)))
+    station.onceClosed(() => this.#take(station))
+    return station
+  }
+
+  handBack(station: Station): void {
+    station.rest()
+    if (!station.closed)
+      this.#idle.set(station, setTimeout(() => station.close(), this.#parts.idleMs).unref())
+  }
+
+  /** Ends a run by a connection of its own: code may have stopped what serves ours. */
+  async kill(name: string): Promise<'ended' | 'no_such_run' | 'unknown'> {
+    const { box } = await this.place()
+    const connections = new Connections(this.#parts.target, this.#parts)
+    try {
+      const channel = await connections.exec(shCommand(`exec ${box} kill "$HOME"/.errand/runs/${name}`))
+      const { code } = await executed(channel)
+      return code === 0 ? 'ended' : code === noSuchRun ? 'no_such_run' : 'unknown'
+    } finally {
+      connections.close()
+    }
+  }
+
+  /** Where the directories of runs are; undefined where it does not tell. */
+  async freeMb(): Promise<number | undefined> {
+    await this.place()
+    const channel = await this.#connections.exec(shCommand('df -Pk "$HOME"/.errand'))
+    const kib = /^.*\n\S+\s+\d+\s+\d+\s+(\d+)/.exec((await executed(channel)).stdout)?.[1]
+    return kib === undefined ? undefined : Math.floor(Number(kib) / 1_024)
+  }
+
+  /** Who waits for an answer on one of its connections waits in vain. */
+  distrust(): void {
+    this.#connections.destroy()
+  }
+
+  /** What is left of a run goes at the next connect, or before the next run. */
+  abandon(name: string): void {
+    this.#parts.abandoned.add(name)
+  }
+
+  close(): void {
+    for (const station of this.#idle.keys()) this.#take(station)
+    this.#connections.close()
+  }
+
+  #take(station: Station): void {
+    clearTimeout(this.#idle.get(station))
+    this.#idle.delete(station)
+  }
+}

@@ -1,0 +1,46 @@
+import { existsSync, readdirSync } from 'node:fs'
+import { join } from 'node:path'
+import { sshExecutor } from '@errand/shared'
+import type { RuntimeName, SshExecutor } from '@errand/shared'
+import type { Backend } from '../../apps/agent/src/backends/backend.ts'
+import { createSsh } from '../../apps/agent/src/backends/ssh/ssh.ts'
+import { startSshServer } from '../../infra/ssh-server.ts'
+import type { SshServer } from '../../infra/ssh-server.ts'
+
+export interface OpenSsh {
+  server: SshServer
+  backend: Backend
+  settings(given?: { runtime?: RuntimeName; port?: number } & Partial<SshExecutor>): SshExecutor
+  /** Directories of runs on the target. */
+  leftovers(): string[]
+  close(): Promise<void>
+}
+
+/** An ssh backend beside a target of its own. */
+export async function openSsh(given: { spoolId?: string; server?: SshServer } = {}): Promise<OpenSsh> {
+  const server = given.server ?? (await startSshServer())
+  const silent = (): void => {}
+  const warn = (fields: object, message: string): void => console.error(message, fields)
+  const log = { debug: silent, info: silent, warn, error: warn }
+  const backend = createSsh({ spoolId: given.spoolId ?? 'contract', log })
+  const runs = join(server.home, '.errand', 'runs')
+  return {
+    server,
+    backend,
+    settings: (more = {}) =>
+      sshExecutor.parse({
+        runtime: 'bash',
+        host: server.host,
+        port: server.port,
+        username: server.username,
+        private_key: server.privateKey,
+        host_key: server.hostKey,
+        ...more,
+      }),
+    leftovers: () => (existsSync(runs) ? readdirSync(runs) : []),
+    async close() {
+      await backend.close()
+      if (!given.server) await server.stop()
+    },
+  }
+}
