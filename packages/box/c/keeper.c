@@ -4,6 +4,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <sys/prctl.h>
+#include <sys/statvfs.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -49,7 +50,14 @@ static void keep_box(pid_t box, uint64_t until_us) {
   }
 }
 
-static void keep_run(const struct run *run, struct bundle *bundle, uint64_t most_ms) {
+/* Then the journal could not take all. */
+static bool is_full(int dir) {
+  struct statvfs disk;
+  return !fstatvfs(dir, &disk) && disk.f_bavail == 0;
+}
+
+/* Answers errno where something on the target kept it from being done. */
+static int keep_run(const struct run *run, struct bundle *bundle, uint64_t most_ms) {
   uint64_t until_us = now_us() + most_ms * 1000;
   setsid();
   /* Not ignored: that would be handed on to code. */
@@ -58,18 +66,19 @@ static void keep_run(const struct run *run, struct bundle *bundle, uint64_t most
   prctl(PR_SET_CHILD_SUBREAPER, 1);
   int null = open("/dev/null", O_RDWR | O_CLOEXEC);
   for (int fd = 0; fd < 3; fd++) dup2(null, fd);
-  if (chdir("/") || !write_state(run->dir, most_ms)) return;
+  if (chdir("/") || !write_state(run->dir, most_ms)) return errno;
   pid_t box = start_box(run, bundle);
   if (box > 0) keep_box(box, until_us);
   end_all();
+  int error = is_full(run->dir) ? ENOSPC : 0;
   remove_tree(run->dir, "work");
   remove_tree(run->dir, "tmp");
+  return error;
 }
 
 pid_t start_keeper(const struct run *run, struct bundle *bundle, uint64_t most_ms) {
   pid_t pid = fork();
   if (pid) return pid;
-  keep_run(run, bundle, most_ms);
   /* The end of the process is the end of the journal. */
-  _exit(0);
+  _exit(keep_run(run, bundle, most_ms));
 }

@@ -54,8 +54,12 @@ bool out_push(void) {
     ssize_t wrote = write(out_fd, queue + from, to - from);
     if (wrote < 0 && errno == EINTR) continue;
     if (wrote < 0 && errno == EAGAIN) return true;
-    if (wrote < 0) from = to;
-    if (wrote < 0) return false;
+    if (wrote < 0) {
+      /* Of a frame that was cut nothing may follow: a file that was full could take some again. */
+      out_fd = -1;
+      from = to;
+      return false;
+    }
     from += wrote;
   }
   from = to = 0;

@@ -24,11 +24,12 @@ enum answer { PASSED_ON, NO_SUCH_RUN, NOT_BEGUN, REMOVED, NOT_REMOVED };
 static char path[4096];
 static int changes = -1;
 
-/* What of a journal is on its way. */
+/* What of a journal is on its way: whole frames up to `whole`, and the beginning of one. */
 static struct {
-  uint8_t bytes[64 * 1024];
-  size_t from, to;
+  uint8_t bytes[256 * 1024];
+  size_t from, whole, to;
 } out;
+enum { HEAD = 5, MOST_FRAME = 128 * 1024 };
 
 static bool read_all(void *bytes, size_t size) {
   for (size_t have = 0; have < size;) {
@@ -66,10 +67,28 @@ static bool answer(enum answer what, int error) {
   return write_all(frame, sizeof frame);
 }
 
+/* Reads on in the journal. What was cut in the middle of a frame, when its box died, is never passed on. */
+static bool fill(int journal) {
+  memmove(out.bytes, out.bytes + out.whole, out.to - out.whole);
+  out.to -= out.whole;
+  out.from = out.whole = 0;
+  ssize_t got = read(journal, out.bytes + out.to, sizeof out.bytes - out.to);
+  if (got <= 0) return false;
+  out.to += got;
+  for (uint32_t size; out.to - out.whole >= HEAD; out.whole += HEAD + size) {
+    memcpy(&size, out.bytes + out.whole + 1, sizeof size);
+    size = le32toh(size);
+    /* Not written by a box: whoever reads it will say so. */
+    if (size > MOST_FRAME) size = out.to - out.whole - HEAD;
+    if (out.to - out.whole < HEAD + size) break;
+  }
+  return true;
+}
+
 /* Writes what can be written without waiting; false when nobody listens any more. */
 static bool pour(void) {
-  while (out.to > out.from) {
-    ssize_t wrote = write(1, out.bytes + out.from, out.to - out.from);
+  while (out.whole > out.from) {
+    ssize_t wrote = write(1, out.bytes + out.from, out.whole - out.from);
     if (wrote < 0 && errno == EINTR) continue;
     if (wrote < 0) return errno == EAGAIN;
     out.from += wrote;
@@ -101,16 +120,11 @@ static bool take_changes(void) {
 
 /* Passes the journal on, and kills the other way, until the keeper has gone; false when nobody listens. */
 static bool pass_on(int journal, int control, bool ended) {
-  out.from = out.to = 0;
+  out.from = out.whole = out.to = 0;
   for (bool more = true;;) {
-    if (out.to == out.from && more) {
-      ssize_t got = read(journal, out.bytes, sizeof out.bytes);
-      more = got > 0;
-      out.from = 0;
-      out.to = more ? got : 0;
-    }
+    if (out.whole == out.from && more) more = fill(journal);
     if (!pour()) return false;
-    bool waiting = out.to > out.from;
+    bool waiting = out.whole > out.from;
     if (!waiting && more) continue;
     if (!waiting && ended) return true;
     struct pollfd wait[] = {
@@ -127,7 +141,8 @@ static bool pass_on(int journal, int control, bool ended) {
   }
 }
 
-static bool watch_and_pass_on(int journal, int control, pid_t keeper) {
+/* Passes a run on and answers, with what its keeper ended with where that is ours to know. */
+static bool serve_run(int journal, int control, pid_t keeper) {
   char name[64];
   /* Through the descriptor: what lies under the name may have been moved by code. */
   sprintf(name, "/proc/self/fd/%d", journal);
@@ -141,8 +156,10 @@ static bool watch_and_pass_on(int journal, int control, pid_t keeper) {
     /* Its own events may still wait there, and the next watch must not see them. */
     while (read(changes, events, sizeof events) > 0) continue;
   }
-  if (listening && keeper > 0) waitpid(keeper, NULL, 0);
-  return listening;
+  if (!listening) return false;
+  int status = 0;
+  if (keeper > 0) waitpid(keeper, &status, 0);
+  return answer(PASSED_ON, WIFEXITED(status) ? WEXITSTATUS(status) : 0);
 }
 
 static bool make_run(struct run *run) {
@@ -171,8 +188,7 @@ static bool begin(uint64_t most_ms) {
   forget_all();
   /* Its end must be the keeper's. */
   if (run.journal >= 0) close(run.journal);
-  bool listening = keeper < 0 ? answer(NOT_BEGUN, error)
-                              : watch_and_pass_on(journal, run.control, keeper) && answer(PASSED_ON, 0);
+  bool listening = keeper < 0 ? answer(NOT_BEGUN, error) : serve_run(journal, run.control, keeper);
   int open_ones[] = {journal, run.control, run.dir};
   for (size_t n = 0; n < 3; n++)
     if (open_ones[n] >= 0) close(open_ones[n]);
@@ -186,8 +202,7 @@ static bool follow(uint64_t offset) {
   int error = errno;
   /* None where the box has ended. */
   int control = dir < 0 ? -1 : openat(dir, "control", O_WRONLY | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC);
-  bool listening =
-    there ? watch_and_pass_on(journal, control, -1) && answer(PASSED_ON, 0) : answer(NO_SUCH_RUN, error);
+  bool listening = there ? serve_run(journal, control, -1) : answer(NO_SUCH_RUN, error);
   if (dir >= 0) close(dir);
   if (journal >= 0) close(journal);
   if (control >= 0) close(control);

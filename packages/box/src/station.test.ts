@@ -8,6 +8,7 @@ import {
   readFileSync,
   readdirSync,
   rmSync,
+  rmdirSync,
   statSync,
   symlinkSync,
   utimesSync,
@@ -22,7 +23,7 @@ import type { BundlePhase } from './bundle.ts'
 import { FrameReader } from './frames.ts'
 import type { Frame } from './frames.ts'
 import { beginRequest, followRequest, removeRequest, stationGreeting } from './station.ts'
-import { phaseOf } from './testing/open-box.ts'
+import { asRoot, phaseOf } from './testing/open-box.ts'
 
 const box = boxBinary()
 let runs: string
@@ -143,6 +144,19 @@ describe('a station', () => {
     const answered = await openStation().ask(followRequest(join(runs, 'none'), 0))
     expect(answered).toMatchObject([{ answer: 'no_such_run', errno: 2 }])
   })
+})
+
+it.runIf(asRoot)('a run whose journal finds no room ends, and the station says why', async () => {
+  const disk = join(runs, 'disk')
+  mkdirSync(disk)
+  execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=256k', 'tmpfs', disk])
+  const station = openStation()
+  const frames = await station.ask(beginning(join(disk, 'a'), 'while :; do echo line; done'))
+  expect(frames.at(-1)).toMatchObject({ answer: 'passed_on', errno: 28 })
+  expect(frames.map(({ type }) => type)).not.toContain('done')
+  expect(await station.ask(removeRequest)).toEqual(removed)
+  execFileSync('umount', [disk])
+  rmdirSync(disk)
 })
 
 describe('a run whose station is gone', () => {

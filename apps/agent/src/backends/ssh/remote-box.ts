@@ -1,3 +1,4 @@
+import { constants } from 'node:os'
 import { setTimeout as sleep } from 'node:timers/promises'
 import {
   BrokenFrames,
@@ -107,11 +108,7 @@ export class RemoteBox implements BoxConnection {
       const nothingYet = this.#read === 0
       if (answer === 'passed_on') {
         if (!this.#done) await this.#forcing
-        this.#end(
-          this.#forced
-            ? undefined
-            : new Lost('the box on the target was ended before it could say how the program ended'),
-        )
+        this.#end(this.#forced ? undefined : endedUnsaid(errno))
         const removed = await this.#ask(removeRequest)
         if (removed.answer !== 'removed') remote.abandon(name)
         this.#leaveStation()
@@ -271,6 +268,11 @@ const lastPauseMs = 2_000
 const stationPatienceMs = 300
 /** Trying again changes nothing about these, or would do harm. */
 const hopeless = new Set(['host_key_mismatch', 'authentication_refused', 'key_unreadable'])
+
+function endedUnsaid(errno: number): Lost {
+  const full = errno === constants.errno.ENOSPC ? ": the target's disk is full" : ''
+  return new Lost(`the box on the target was ended before it could say how the program ended${full}`)
+}
 
 function emptyPhase(kind: PhaseKind, index: number) {
   return {
