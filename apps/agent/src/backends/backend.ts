@@ -81,8 +81,9 @@ export interface Run {
    */
   readonly signal: AbortSignal
   /**
-   * To be called immediately before each phase's process (container start, remote exec). Spools `starting`, begins
-   * the phase's time limit (`limitMs`: the compiler's own, or `limits.timeout_sec`).
+   * To be called immediately before each phase's process may start, from here or elsewhere. Spools `starting`, begins
+   * the phase's time limit (`limitMs`: the compiler's own, or `limits.timeout_sec`). To be called again for the same
+   * phase when it is known to start only now: then its time begins anew.
    *
    * @throws {NotStarted} when it must not start: stopped, lease run out, spool can't write. Clean up, let it through.
    */

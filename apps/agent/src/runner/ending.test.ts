@@ -51,6 +51,18 @@ describe('Ending', () => {
     expect(ending.exited().stopped).toBe('timed_out')
   })
 
+  it('begins a phase anew when it starts later than it was sent on its way', async () => {
+    const { ending, at } = make()
+    ending.begin('compile', 5)
+    at(40)
+    ending.begin('compile', 60_000)
+    await new Promise((resolve) => setTimeout(resolve, 20))
+    expect(ending.reason).toBeNull()
+    at(50)
+    expect(ending.exited().ms).toBe(10)
+    expect(ending.times).toMatchObject({ startedAt: 40, endedAt: 50 })
+  })
+
   it('measures each phase and both together', () => {
     const { ending, at } = make()
     at(10)

@@ -62,9 +62,11 @@ export class Ending {
     return this.#reason === null
   }
 
+  /** Begins a phase, or begins it anew: what came before, such as the way of its files to a box, is then not of it. */
   begin(phase: Phase, limitMs: number): void {
+    clearTimeout(this.#phase?.timer)
     const startedAt = this.#monotonic()
-    this.#startedAt ??= startedAt
+    if (this.#endedPhases === 0) this.#startedAt = startedAt
     this.#phase = { name: phase, startedAt, timer: setTimeout(() => this.stop('timed_out'), limitMs) }
   }
 

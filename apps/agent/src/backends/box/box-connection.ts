@@ -14,6 +14,8 @@ export interface BoxConnection {
 
 export interface BoxListener {
   frame(frame: Frame): void
+  /** Nothing more comes, and why is being asked: from here on neither time limit nor cancel count. Not always called. */
+  ending(): void
   /** Nothing more comes; the reason is thrown where the box had not come to its end. */
   closed(reason: Error): void
 }

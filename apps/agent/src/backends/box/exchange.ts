@@ -12,6 +12,7 @@ export async function exchange(
   connection: BoxConnection,
   bundle: Bundle,
   onFrame: (frame: Frame) => void,
+  onEnding: () => void = () => {},
 ): Promise<void> {
   let failed: BoxFailed | undefined
   await new Promise<void>((resolve, reject) => {
@@ -21,6 +22,7 @@ export async function exchange(
         else if (frame.type === 'done') resolve()
         else onFrame(frame)
       },
+      ending: onEnding,
       closed: reject,
     })
     connection.send(encodeBundle(bundle))

@@ -17,6 +17,7 @@ describe('startLocalBox', () => {
     const reason = await new Promise<Error>((resolve) =>
       box.listen({
         frame: ({ type }) => heard.push(type),
+        ending: () => {},
         closed(error) {
           heard.push('closed')
           resolve(error)
@@ -32,7 +33,9 @@ describe('startLocalBox', () => {
 
   test('says that a box could not be started', async () => {
     const box = startLocalBox({}, join(dir, 'missing'))
-    const reason = await new Promise<Error>((resolve) => box.listen({ frame: () => {}, closed: resolve }))
+    const reason = await new Promise<Error>((resolve) =>
+      box.listen({ frame: () => {}, ending: () => {}, closed: resolve }),
+    )
     expect(reason.message).toContain('ENOENT')
     expect(box.alive).toBe(false)
     await box.close()

@@ -21,12 +21,14 @@ const exit = { exitCode: 0, signal: null, notExecuted: null, killed: null, ms: 1
 /** A box that says what the test has it say. */
 function open() {
   const sent: string[] = []
+  const begun: [phase: string, limitMs: number][] = []
   const stop = new AbortController()
   let listener!: BoxListener
   const run = {
     signal: stop.signal,
-    starting: () => {
+    starting: (kind, limitMs) => {
       if (stop.signal.aborted) throw new NotStarted('it is to end')
+      begun.push([kind, limitMs])
     },
     exited: () => ({ stopped: null, ms: 1 }),
     output: () => {},
@@ -39,7 +41,7 @@ function open() {
   }
   const end = runInBox(run, connection, bundle)
   const say = (...frames: Frame[]): void => frames.forEach((frame) => listener.frame(frame))
-  return { end, say, sent, stop }
+  return { end, say, sent, stop, begun }
 }
 
 describe('runInBox', () => {
@@ -63,6 +65,17 @@ describe('runInBox', () => {
     })
     say({ type: 'ended', phase: 'run', index: 1, ...ended }, { type: 'done' })
     await expect(end).rejects.toBeInstanceOf(NotStarted)
+  })
+
+  test('counts the time of the first phase from when the box has begun it', async () => {
+    const { end, say, begun } = open()
+    expect(begun).toEqual([['compile', expect.any(Number)]])
+    expect(begun[0]![1]).toBeGreaterThan(60_000)
+    say({ type: 'started', phase: 'compile', index: 0 })
+    expect(begun[1]).toEqual(['compile', 1_000])
+    say({ type: 'exited', phase: 'compile', index: 0, ...exit, exitCode: 1 })
+    say({ type: 'ended', phase: 'compile', index: 0, ...ended }, { type: 'done' })
+    expect(await end).toMatchObject({ phase: 'compile', exit_code: 1 })
   })
 
   test('refuses what the kernel finds too long', async () => {

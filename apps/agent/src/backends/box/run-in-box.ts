@@ -1,4 +1,5 @@
 import { constants } from 'node:os'
+import { getSystemErrorName } from 'node:util'
 import { killMessage } from '@errand/box'
 import type { Bundle, Frame, Killed, PhaseFacts } from '@errand/box'
 import type { CompileReport, Phase } from '@errand/shared'
@@ -33,25 +34,35 @@ export async function runInBox(run: Run, connection: BoxConnection, bundle: Bund
     clearTimeout(impatience)
     impatience = setTimeout(() => connection.kill(), killPatienceMs)
   }
-  const starting = (index: number): void => {
+  const starting = (index: number, moreMs = 0): void => {
     const { kind, limitMs } = bundle.phases[index]!
-    run.starting(kind as Phase, limitMs)
+    run.starting(kind as Phase, limitMs + moreMs)
   }
-  starting(0)
+  const refuse = (error: Error): void => {
+    refused ??= error
+    kill()
+  }
+  // The way of a large bundle over a slow link is not the program's time.
+  starting(0, 2 * bundleMs)
+  const undelivered = setTimeout(() => {
+    refuse(new Error(`the box did not begin within ${bundleMs / 1_000} s`))
+    connection.kill()
+  }, bundleMs)
   signal.addEventListener('abort', kill)
   try {
-    await exchange(connection, bundle, (frame) => {
+    const hear = (frame: Frame): void => {
       switch (frame.type) {
         case 'started':
+          clearTimeout(undelivered)
+          // A kill that was sent for the first phase is read when that runs.
+          if (refused || (frame.index === 0 && signal.aborted)) return
           // The box goes on by itself; a reason that came between two phases ends the second at once. What was sent
           // for it may have been read when the first phase had ended, and meant nothing.
-          if (frame.index > 0 && !refused)
-            try {
-              starting(frame.index)
-            } catch (error) {
-              refused = error as Error
-              kill()
-            }
+          try {
+            starting(frame.index)
+          } catch (error) {
+            refuse(error as Error)
+          }
           return
         case 'output':
           if (compiling()) printed.write(frame.stream, frame.bytes)
@@ -79,8 +90,12 @@ export async function runInBox(run: Run, connection: BoxConnection, bundle: Bund
         case 'done':
           return
       }
-    })
+    }
+    await exchange(connection, bundle, hear, () => run.exited())
+  } catch (error) {
+    throw refused ?? error
   } finally {
+    clearTimeout(undelivered)
     clearTimeout(impatience)
     signal.removeEventListener('abort', kill)
   }
@@ -92,6 +107,9 @@ export async function runInBox(run: Run, connection: BoxConnection, bundle: Bund
   }
 }
 
+/** 16 MiB at a few Mbit/s. */
+const bundleMs = 60_000
+
 /** A box answers in milliseconds; one that was stopped or starved does not. */
 const killPatienceMs = 1_000
 
@@ -102,7 +120,7 @@ function endOf(exits: readonly Exited[], facts: readonly PhaseFacts[], printed: 
     if (notExecuted === constants.errno.E2BIG)
       throw new Rejected('an argument or variable is longer than the kernel takes, or all together are')
     else if (notExecuted !== null)
-      throw new Error(`the ${phase} command cannot be started: errno ${notExecuted}`)
+      throw new Error(`the ${phase} command cannot be started: ${getSystemErrorName(-notExecuted)}`)
   const oom = facts.some(({ oomKills }) => oomKills > 0)
   return {
     phase: last.phase as Phase,
