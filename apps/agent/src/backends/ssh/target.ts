@@ -27,5 +27,7 @@ export function targetKey(target: Target): string {
 
 /** For people. */
 export function describeTarget({ username, host, port }: Target): string {
-  return `${username}@${host.includes(':') ? `[${host}]` : host}:${port}`
+  const address = `${host.includes(':') ? `[${host}]` : host}:${port}`
+  // Who looks at host keys is nobody yet.
+  return username === '' ? address : `${username}@${address}`
 }
