@@ -191,7 +191,7 @@ describe('docker on an Engine that fails', () => {
   let opened: OpenDocker
   beforeAll(async () => {
     engine = await startDockerEngine({ images: await madeTestImages() })
-    opened = await openDocker(engine.socketPath, { time: { engineAnswerMs: 2_000, renewEveryMs: 200 } })
+    opened = await openDocker(engine.socketPath, { time: { engineAnswerMs: 20_000, renewEveryMs: 200 } })
     await runOn(opened, hello)
   }, 180_000)
   afterAll(async () => {
@@ -228,20 +228,24 @@ describe('docker on an Engine that fails', () => {
       whenReady(() => void engine.pause()),
     )
     await expect(hung).rejects.toThrow(
-      /it could not be ended: the Docker Engine at .* did not answer in 2 s when asked to kill/,
+      /it could not be ended: the Docker Engine at .* did not answer in 2 s when asked to /,
     )
-    // its limit, and the 5 s of promise 6
-    expect(performance.now() - began).toBeLessThan(6_000 + 2_000)
+    // its limit, and the 5 s of promise 6; and as long again for a machine that does much else
+    expect(performance.now() - began).toBeLessThan(6_000 + 6_000)
     await engine.resume()
     expect(await opened.lasting()).toEqual([])
     expect((await runOn(opened, hello)).outcome).toBe('succeeded')
   })
 
   test('starts nothing on an Engine that hangs, and says so', async () => {
+    const impatient = await openDocker(engine.socketPath, {
+      time: { engineAnswerMs: 2_000, renewEveryMs: 200 },
+    })
     await engine.pause()
-    await expect(runOn(opened, hello)).rejects.toThrow(/did not answer in 2 s when asked to/)
+    await expect(runOn(impatient, hello)).rejects.toThrow(/did not answer in 2 s when asked to/)
     await engine.resume()
-    expect(await opened.lasting()).toEqual([])
+    expect(await impatient.lasting()).toEqual([])
+    await impatient.close()
   })
 
   test('obeys a cancel at once, though the Engine hangs', async () => {

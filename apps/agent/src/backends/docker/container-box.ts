@@ -101,11 +101,12 @@ export class ContainerBox implements BoxConnection {
 
   kill(): void {
     this.#engine
-      .kill(this.#id, killAnswerMs)
+      .kill(this.#id, answerMs)
       .then(() => sleep(drainMs, undefined, { ref: false }))
       .then(
         () => this.#end(() => this.#whyEnded()),
-        (error: Error) => this.#end(async () => new Lost(`it could not be ended: ${error.message}`)),
+        (error: Error) =>
+          this.#end(async () => new Lost(`it could not be ended: ${error.message}`, { cause: error })),
       )
   }
 
@@ -145,19 +146,20 @@ export class ContainerBox implements BoxConnection {
       // Its streams are closed a moment before the Engine knows of its end.
       const known = this.#exit.catch(() => {})
       await Promise.race([known, sleep(drainMs, undefined, { ref: false })])
-      const state = await this.#engine.state(this.#id)
+      const state = await this.#engine.state(this.#id, answerMs)
       if (state?.running)
         return new Lost('the connection to its container was cut while it ran, and the container is removed')
       return new ContainerEnded(state, this.#phase, this.#complaint)
     } catch (error) {
-      return new Lost(`its container was left while it ran: ${(error as Error).message}`)
+      const { message } = error as Error
+      return new Lost(`its container was left while it ran: ${message}`, { cause: error })
     }
   }
 }
 
-/** How long the Engine may take to close what belongs together, and to answer a kill (promise 6 leaves 5 s for all). */
+/** How long the Engine may take to close what belongs together, and to kill or look (promise 6 leaves 5 s for all). */
 const drainMs = 1_000
-const killAnswerMs = 2_000
+const answerMs = 2_000
 
 const killedExitCode = 128 + 9
 

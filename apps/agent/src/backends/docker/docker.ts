@@ -17,6 +17,7 @@ import { Containers } from './containers.ts'
 import type { Opened, Place } from './containers.ts'
 import { Engine } from './engine.ts'
 import type { EngineFacts } from './engine.ts'
+import { isAway } from './engine-fault.ts'
 import { engineLacks, refuseLacking } from './engine-lacks.ts'
 import { imageOf, namedInterpreter } from './image-of.ts'
 import { directoriesOf, ImageTools } from './image-tools.ts'
@@ -62,7 +63,7 @@ class DockerBackend implements Backend {
 
   async probe(): Promise<BackendReport> {
     try {
-      const facts = await this.#engine.factsNow()
+      const facts = await this.#engine.factsNow(this.#parts.time.handshakeMs)
       const missing = engineLacks(facts)
       return { available: missing.length === 0, isolation: isolationOf(facts), missing }
     } catch (error) {
@@ -93,8 +94,8 @@ class DockerBackend implements Backend {
     } catch (error) {
       const closed = preparing.then(({ box }) => box.close()).catch(() => {})
       const cleared = closed.then(() => this.#containers.clear(name))
-      // Stopped while an Engine that may not answer was asked for it: nobody waits for that.
-      if (!isPreparing) await cleared
+      // Nobody waits for an Engine that may not answer, or does not.
+      if (!isPreparing && !isAway(error) && !isAway((error as Error).cause)) await cleared
       throw error
     }
   }

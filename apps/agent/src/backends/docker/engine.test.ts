@@ -17,8 +17,10 @@ const json = (response: ServerResponse, body: unknown, status = 200): void => {
 async function fakeEngine(answer: Answer, version: object = {}) {
   const dir = mkdtempSync(join(tmpdir(), 'errand-fake-engine-'))
   const asked: string[] = []
+  let hangs = false
   const server = createServer((request, response) => {
     asked.push(`${request.method} ${request.url}`)
+    if (hangs) return
     if (request.url?.endsWith('/version'))
       json(response, {
         Version: '20.10.24',
@@ -39,7 +41,8 @@ async function fakeEngine(answer: Answer, version: object = {}) {
     server.close()
     rmSync(dir, { recursive: true })
   })
-  return { asked, engine: new Engine({ DOCKER_HOST: `unix://${socket}` }, { engineAnswerMs: 500 }) }
+  const engine = new Engine({ DOCKER_HOST: `unix://${socket}` }, { engineAnswerMs: 500 })
+  return { asked, engine, hang: () => void (hangs = true) }
 }
 
 describe('Engine', () => {
@@ -89,6 +92,27 @@ describe('Engine', () => {
       kind: 'silent',
       message: expect.stringContaining('did not answer in 0.5 s when asked to start a container'),
     })
+  })
+
+  it('fails in the time of the act, whatever had to be asked before', async () => {
+    const { engine, hang } = await fakeEngine(() => {})
+    hang()
+    await expect(engine.kill('one', 50)).rejects.toThrow('did not answer in 0.05 s when asked to kill')
+  })
+
+  it('holds what it knows of an Engine that hangs', async () => {
+    const { engine, hang } = await fakeEngine(() => {})
+    const known = await engine.facts()
+    hang()
+    await expect(engine.factsNow(50)).rejects.toMatchObject({ kind: 'silent' })
+    await expect(engine.kill('one', 50)).rejects.toMatchObject({ kind: 'silent' })
+    expect(await engine.facts()).toBe(known)
+  })
+
+  it('attaches to a container once', async () => {
+    const { engine, asked } = await fakeEngine((request) => request.socket.destroy())
+    await expect(engine.attach('one')).rejects.toMatchObject({ kind: 'cut' })
+    expect(asked.filter((one) => one.includes('/attach'))).toHaveLength(1)
   })
 
   it('takes what is not there, or is gone already, for removed and killed', async () => {

@@ -69,10 +69,11 @@ export class Engine {
     return this.#facts
   }
 
-  /** Asked now. */
-  factsNow(): Promise<EngineFacts> {
-    this.#facts = undefined
-    return this.facts()
+  /** Asked now; those that are known hold until there are others. */
+  async factsNow(answerMs = this.#answerMs): Promise<EngineFacts> {
+    const facts = await this.#inTime('tell what it can do', answerMs, () => this.#askFacts())
+    this.#facts = Promise.resolve(facts)
+    return facts
   }
 
   /** Undefined where it is not there. */
@@ -147,8 +148,11 @@ export class Engine {
   /** Its three standard streams, both outputs multiplexed. */
   async attach(id: string): Promise<Duplex> {
     const streams = { stream: true, stdin: true, stdout: true, stderr: true, hijack: true }
-    const attached = await this.#ask('attach to a container', (abortSignal) =>
-      this.#docker.getContainer(id).attach({ ...streams, abortSignal }),
+    // Not again: its standard input is closed with the first stream.
+    const attached = await this.#ask(
+      'attach to a container',
+      (abortSignal) => this.#docker.getContainer(id).attach({ ...streams, abortSignal }),
+      { again: false },
     )
     return attached as Duplex
   }
@@ -171,9 +175,11 @@ export class Engine {
   }
 
   /** Undefined where it is not there. */
-  async state(id: string): Promise<ContainerState | undefined> {
-    const found = await this.#known('look at a container', (abortSignal) =>
-      this.#docker.getContainer(id).inspect({ abortSignal }),
+  async state(id: string, answerMs: number): Promise<ContainerState | undefined> {
+    const found = await this.#known(
+      'look at a container',
+      (abortSignal) => this.#docker.getContainer(id).inspect({ abortSignal }),
+      { answerMs },
     )
     const { Running: running, ExitCode: exitCode, OOMKilled: oomKilled } = found?.State ?? {}
     return found && { running: running!, exitCode: exitCode!, oomKilled: oomKilled! }
@@ -192,7 +198,7 @@ export class Engine {
     const act = this.#ask(
       'kill a container',
       (abortSignal) => this.#docker.getContainer(id).kill({ signal: 'SIGKILL', abortSignal }),
-      answerMs,
+      { answerMs },
     )
     await act.catch(unlessAnswered(404, 409))
   }
@@ -217,19 +223,23 @@ export class Engine {
 
   async #askFacts(): Promise<EngineFacts> {
     const docker = this.#docker as unknown as Impatient
-    const modem = this.#docker.modem as { version?: string | undefined }
-    modem.version = undefined
-    const { ApiVersion, MinAPIVersion, Version, Arch } = await this.#askOnce(
+    // One that speaks no version yet: what is under way keeps its own.
+    const stranger = new Docker(engineAddress(this.#env).options) as unknown as Impatient
+    const { ApiVersion, MinAPIVersion, Version, Arch } = await this.#inTime(
       'tell its version',
-      (abortSignal) => docker.version({ abortSignal }),
+      this.#answerMs,
+      (abortSignal) => stranger.version({ abortSignal }),
     )
     if (isBelow(ApiVersion, oldestApi) || isBelow(newestApi, MinAPIVersion))
       throw new EngineFault(
         'answered',
         `the Docker Engine at ${this.#name} (${Version}) speaks its API from ${MinAPIVersion} to ${ApiVersion}, this agent from ${oldestApi} to ${newestApi}`,
       )
+    const modem = this.#docker.modem as { version?: string }
     modem.version = `v${isBelow(ApiVersion, newestApi) ? ApiVersion : newestApi}`
-    const info = await this.#askOnce('tell what it can do', (abortSignal) => docker.info({ abortSignal }))
+    const info = await this.#inTime('tell what it can do', this.#answerMs, (abortSignal) =>
+      docker.info({ abortSignal }),
+    )
     const security = info.SecurityOptions ?? []
     return {
       version: Version,
@@ -241,23 +251,28 @@ export class Engine {
     }
   }
 
-  async #ask<T>(act: string, call: Call<T>, answerMs = this.#answerMs): Promise<T> {
-    await this.facts()
-    try {
-      return await this.#askOnce(act, call, answerMs)
-    } catch (error) {
-      if (!(error instanceof EngineFault && error.kind === 'cut')) throw error
+  /** One limit for all that it takes. */
+  #ask<T>(act: string, call: Call<T>, { answerMs = this.#answerMs, again = true } = {}): Promise<T> {
+    return this.#inTime(act, answerMs, async (abortSignal) => {
       await this.facts()
-      return this.#askOnce(act, call, answerMs)
-    }
+      try {
+        return await call(abortSignal)
+      } catch (error) {
+        const fault = engineFault(error, this.#name, act)
+        if (fault.kind !== 'cut' || !again || abortSignal.aborted) throw fault
+        this.#facts = undefined
+        await this.facts()
+        return call(abortSignal)
+      }
+    })
   }
 
   /** Undefined in the place of a 404. */
-  #known<T>(act: string, call: Call<T>): Promise<T | undefined> {
-    return this.#ask(act, call).catch(unlessAnswered(404))
+  #known<T>(act: string, call: Call<T>, given?: { answerMs: number }): Promise<T | undefined> {
+    return this.#ask(act, call, given).catch(unlessAnswered(404))
   }
 
-  async #askOnce<T>(act: string, call: Call<T>, answerMs = this.#answerMs): Promise<T> {
+  async #inTime<T>(act: string, answerMs: number, call: Call<T>): Promise<T> {
     const impatience = new AbortController()
     const { promise: silence, reject } = Promise.withResolvers<never>()
     const timer = setTimeout(() => {
@@ -273,7 +288,8 @@ export class Engine {
       return await Promise.race([call(impatience.signal), silence])
     } catch (error) {
       const fault = engineFault(error, this.#name, act)
-      if (isAway(fault)) this.#facts = undefined
+      // One that hangs goes on as what it was.
+      if (isAway(fault) && fault.kind !== 'silent') this.#facts = undefined
       throw fault
     } finally {
       clearTimeout(timer)
