@@ -16,6 +16,7 @@ const config = JSON.stringify({
       missing: { image: 'example.org/nowhere:1' },
       small: { image: testImages.python, mem_limit_mb: 64 },
     },
+    local: { host: {} },
   },
 })
 const long = 'import time; print("ready", flush=True); time.sleep(600)'
@@ -127,7 +128,8 @@ describe.each(databases)('an execution in a container, on %s', (database) => {
   it('is lost when the Engine is killed, never failed, and its slot takes the next', async () => {
     const engine = await startDockerEngine({ images: await madeTestImages() })
     onTestFinished(() => engine.stop())
-    const timeScale = 0.1
+    // An Engine is given 9 s to answer.
+    const timeScale = 0.3
     const api = await apiForTest({ database, config, timeScale })
     const { client } = api
     const env = { DOCKER_HOST: `unix://${engine.socketPath}` }
@@ -141,5 +143,26 @@ describe.each(databases)('an execution in a container, on %s', (database) => {
     await engine.start()
     expect(await client.run({ executor: 'container', code: 'print(1)' })).toMatchObject({ stdout: '1\n' })
     await until('the container of before is gone', () => containersOf(engine.socketPath, id) === '')
+  })
+
+  it('that hangs for longer than a lease costs no run elsewhere', async () => {
+    const engine = await startDockerEngine({ images: await madeTestImages() })
+    onTestFinished(() => engine.stop())
+    const timeScale = 0.2
+    const api = await apiForTest({ database, config, timeScale })
+    const { client } = api
+    const env = { DOCKER_HOST: `unix://${engine.socketPath}` }
+    const agent = await agentForTest({ api, slots: 1, env, timeScale })
+    const has = async (available: boolean): Promise<boolean> =>
+      (await agent.record())?.report?.backends.docker?.available === available
+    await until('the Engine is there', () => has(true))
+    const code = 'import time; time.sleep(20); print("done")'
+    const { id } = await client.submit({ executor: 'host', code })
+    await client.status(id, 'running')
+    await engine.pause()
+    await until('the agent says that it hangs', () => has(false))
+    expect(await client.final(id)).toMatchObject({ outcome: 'succeeded', stdout: 'done\n', attempt: 1 })
+    await engine.resume()
+    await until('the agent says that it is back', () => has(true))
   })
 })

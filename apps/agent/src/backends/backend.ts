@@ -30,7 +30,7 @@ export interface BackendParts {
 /** The part of the agent that runs code, for one executor type. */
 export interface Backend {
   readonly type: ExecutorType
-  /** What it can do right now, in words what it lacks. Called at each connect. */
+  /** What it can do right now, in words what it lacks. Called at each connect, which waits for it: `handshakeMs` at most. */
   probe(): Promise<BackendReport>
   /** The runtimes of this host with versions, asked once at start; a backend that runs code elsewhere has none. */
   runtimes(): Promise<AgentReport['runtimes']>

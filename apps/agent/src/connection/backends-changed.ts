@@ -2,17 +2,20 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type { AgentReport } from '@errand/shared'
 
 /**
- * Looks again and again at what the agent can do. Resolves to true once a backend has come or gone since `told`, such as
- * a Docker Engine that was started later; to false when `signal` is aborted before.
+ * Looks again and again at what the agent can do. Resolves to that once a backend has come or gone since `told`, such as
+ * a Docker Engine that was started later; to undefined when `signal` is aborted before.
  */
 export async function backendsChanged(
   told: AgentReport,
   report: () => Promise<AgentReport>,
   { everyMs, signal }: { everyMs: number; signal: AbortSignal },
-): Promise<boolean> {
+): Promise<AgentReport | undefined> {
   const before = availableIn(told)
-  while (await rested(everyMs, signal)) if (availableIn(await report()) !== before) return !signal.aborted
-  return false
+  while (await rested(everyMs, signal)) {
+    const now = await report()
+    if (availableIn(now) !== before) return signal.aborted ? undefined : now
+  }
+  return undefined
 }
 
 function rested(ms: number, signal: AbortSignal): Promise<boolean> {

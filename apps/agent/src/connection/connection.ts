@@ -24,7 +24,7 @@ export interface ConnectionParts {
   clock: ServerClock
   lease: Lease
   log: Log
-  /** What the agent can do now; asked before each connect. */
+  /** What the agent can do now; asked before each connect, within much less than a lease. */
   report: () => Promise<AgentReport>
   events: SessionEvents
 }
@@ -47,16 +47,17 @@ export class Connection {
   async run(): Promise<void> {
     const { time, random, report, log, url } = this.#parts
     const window = new ReconnectWindow(time, random)
+    let known: AgentReport | undefined
     while (!this.#closing.signal.aborted) {
-      const now = await report()
+      const now = known ?? (await report())
+      known = undefined
       if (this.#closing.signal.aborted) return
       this.#session = new Session(this.#parts, now)
-      let outdated = false
-      void this.#watchBackends(this.#session, now, () => (outdated = true))
+      void this.#watchBackends(this.#session, now, (changed) => (known = changed))
       const { code, reason, lastedMs } = await this.#session.ended
       this.#session = undefined
       if (this.#closing.signal.aborted) return
-      if (outdated) continue
+      if (known) continue
       throwIfRefused(code, reason)
       if (lastedMs > time.pingEveryMs) window.reset()
       // Somebody else has this identity: two that take it from each other do so seldom.
@@ -77,14 +78,19 @@ export class Connection {
   }
 
   /** What it can do is told at a connect: when that has changed, another session takes the place of this one at once. */
-  async #watchBackends(session: Session, told: AgentReport, changed: () => void): Promise<void> {
+  async #watchBackends(
+    session: Session,
+    told: AgentReport,
+    changed: (now: AgentReport) => void,
+  ): Promise<void> {
     const { report, time, log } = this.#parts
     const over = new AbortController()
     void session.ended.then(() => over.abort())
     const given = { everyMs: time.probeEveryMs, signal: over.signal }
-    if (!(await backendsChanged(told, report, given))) return
+    const now = await backendsChanged(told, report, given)
+    if (!now) return
     log.info({}, 'what the agent can do has changed: it connects anew')
-    changed()
+    changed(now)
     session.terminate('what the agent can do has changed')
   }
 
