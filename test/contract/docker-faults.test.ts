@@ -1,6 +1,6 @@
 import { dockerExecutor, runtimes } from '@errand/shared'
 import type { SubmissionBody } from '@errand/shared'
-import { afterAll, afterEach, beforeAll, describe, expect, onTestFinished, test } from 'vitest'
+import { afterAll, afterEach, beforeAll, describe, expect, onTestFinished, test, vi } from 'vitest'
 import { testImages, madeTestImages } from '../../infra/test-images.ts'
 import { startDockerEngine } from '../../infra/docker-engine.ts'
 import type { DockerEngine } from '../../infra/docker-engine.ts'
@@ -123,8 +123,8 @@ describe('docker', () => {
     const own = `${labels.agent}=${opened.mark}-dead`
     const other = `${labels.agent}=${opened.mark}-other`
     const at = (sec: number): string => `${labels.expiresAt}=${Math.floor(Date.now() / 1_000) + sec}`
-    const kept = [create(other, at(60)), create('com.example=ours')]
-    const removed = [create(own, at(60)), create(other, at(-1))]
+    const kept = [create(other, at(60)), create(other, at(-60)), create('com.example=ours')]
+    const removed = [create(own, at(60)), create(other, at(-4_000))]
     docker(socketPath, 'start', removed[0]!)
     const second = await openDocker(socketPath, { mark: `${opened.mark}-dead` })
     const there = docker(socketPath, 'ps', '--all', '--quiet', '--no-trunc')
@@ -132,6 +132,20 @@ describe('docker', () => {
     expect(kept.filter((id) => there.includes(id))).toEqual(kept)
     docker(socketPath, 'rm', ...kept)
     await second.close()
+  })
+
+  test('leaves its live runs alone, whatever the clock says', async () => {
+    const own = await openDocker(socketPath, { time: { renewEveryMs: 100 } })
+    onTestFinished(() => own.close())
+    onTestFinished(() => void vi.restoreAllMocks())
+    const tomorrow = Date.now() + 86_400_000
+    const ran = await runOn(
+      own,
+      { code: 'print("ready", flush=True); import time; time.sleep(1.5)' },
+      {},
+      whenReady(() => vi.spyOn(Date, 'now').mockReturnValue(tomorrow)),
+    )
+    expect(ran.outcome).toBe('succeeded')
   })
 
   test('closes without leaving anything on the Engine', async () => {

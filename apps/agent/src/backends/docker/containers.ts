@@ -100,16 +100,16 @@ export class Containers {
   }
 
   /**
-   * Removes those that are nobody's: of this agent what no live run needs, of any agent what should have ended a while ago.
+   * Removes those that are nobody's: of this agent what no live run needs, of any other what should have ended long ago.
    * Never touches what does not bear our label.
    */
   async removeLeftovers(): Promise<void> {
     const { spoolId, log } = this.#parts
-    const now = Date.now() / 1_000
+    const forgottenSince = Date.now() / 1_000 - slackSec
     const listed = await this.#engine.containers(labels.agent)
     const left = listed.filter(({ name, labels: carried }) => {
-      const isForgotten = carried[labels.agent] === spoolId && !this.#live.has(name)
-      return isForgotten || Number(carried[labels.expiresAt] ?? Infinity) < now
+      if (carried[labels.agent] === spoolId) return !this.#live.has(name)
+      return Number(carried[labels.expiresAt] ?? Infinity) < forgottenSince
     })
     await Promise.all(
       left.map(async ({ id, name }) => {
@@ -153,6 +153,9 @@ export class Containers {
     }
   }
 }
+
+/** More than the clocks of two agents differ, or a slow Engine takes to start a container. */
+const slackSec = 3_600
 
 async function tooLate(ms: number, words: string): Promise<never> {
   await sleep(ms, undefined, { ref: false })
