@@ -62,13 +62,10 @@ export class ContainerBox implements BoxConnection {
     // What it is, `close` follows.
     stream.on('error', () => {})
     stream.on('close', () => this.#end(() => this.#whyEnded()))
-    // A stream that outlives its container would be the Engine's fault, and nothing to wait for.
-    void exit
-      .then(() => sleep(drainMs, undefined, { ref: false }))
-      .then(
-        () => stream.destroy(),
-        () => {},
-      )
+    void exit.then(
+      () => this.#drain(),
+      () => {},
+    )
   }
 
   /**
@@ -115,6 +112,22 @@ export class ContainerBox implements BoxConnection {
     this.#done = true
     this.#stream.destroy()
     this.#waiting.abort()
+  }
+
+  /** What is written may be long on its way; a stream that outlives its container is the Engine's fault, and ends. */
+  #drain(): void {
+    const stream = this.#stream
+    let idle = true
+    const patience = setTimeout(() => {
+      idle = true
+      // What came while this process was busy is read first.
+      setImmediate(() => (idle ? stream.destroy() : patience.refresh()))
+    }, drainMs).unref()
+    stream.on('data', () => {
+      idle = false
+      patience.refresh()
+    })
+    stream.on('close', () => clearTimeout(patience))
   }
 
   #received(frame: Frame): void {
