@@ -4,7 +4,7 @@ import { createServer } from 'node:net'
 import type { AddressInfo } from 'node:net'
 import { once } from 'node:events'
 import { dockerExecutor } from '@errand/shared'
-import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest'
 import { testImages } from '../../infra/test-images.ts'
 import { testDockerEngine } from '../../infra/test-docker-engine.ts'
 import { labels } from '../../apps/agent/src/backends/docker/labels.ts'
@@ -227,6 +227,18 @@ print(json.dumps([refused(lambda: libc.unshare(0x10000000)), refused(lambda: lib
     }
     expect((await run('1234:567')).stdout.toString()).toBe('1234 567 []\n')
     await expect(run('0')).rejects.toThrow('user 0 is refused: code never runs as root')
+  })
+
+  test('runs where its image declares its own folders to be volumes', async () => {
+    const image = `errand-volume:${crypto.randomUUID().slice(0, 8)}`
+    execFileSync('docker', ['--host', `unix://${socketPath}`, 'build', '--quiet', '--tag', image, '-'], {
+      input: `FROM ${testImages.runtimes}\nVOLUME ["/tmp/", "/sandbox", "/errand", "//data/./"]\n`,
+    })
+    onTestFinished(() => void docker(socketPath, 'rmi', image))
+    const code = 'open("/tmp/file", "w"); open("/sandbox/file", "w"); print("written")'
+    const settings = dockerExecutor.parse({ image })
+    const { stdout } = await drive({ backend: opened.backend, settings, submission: { code } })
+    expect(stdout.toString()).toBe('written\n')
   })
 
   test('finds where its image declares a volume nothing that it could fill', async () => {

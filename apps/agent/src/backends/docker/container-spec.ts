@@ -1,3 +1,4 @@
+import { posix } from 'node:path'
 import type { ContainerCreateOptions } from 'dockerode'
 import { boxDir, boxPath } from './box-volume.ts'
 import type { ContainerLimits } from './container-limits.ts'
@@ -52,10 +53,10 @@ export function containerSpec({
       NetworkMode: 'none',
       ReadonlyRootfs: true,
       Tmpfs: {
+        // The Engine would make a volume on its disk for each path that the image's maker declared.
+        ...Object.fromEntries(volumePaths(image).map((path) => [path, 'ro,noexec,nosuid,nodev,size=4k'])),
         [workDir]: tmpfs(limits.diskBytes, user),
         [tmpDir]: tmpfs(limits.tmpBytes, user),
-        // The Engine would make a volume on its disk for each path that the image's maker declared.
-        ...Object.fromEntries(image.volumes.map((path) => [path, 'ro,noexec,nosuid,nodev,size=4k'])),
       },
       Mounts: [
         {
@@ -97,6 +98,12 @@ export function containerSpec({
       },
     },
   }
+}
+
+/** But for those that are ours. */
+function volumePaths({ volumes }: Image): string[] {
+  const paths = volumes.map((path) => posix.join('/', path, '/').slice(0, -1))
+  return paths.filter((path) => ![workDir, tmpDir, boxDir].includes(path))
 }
 
 /** Code may execute what it makes in both: compilers write there. */
