@@ -111,7 +111,8 @@ describe('docker', () => {
     await runOn(opened, hello)
     const [volume] = docker(socketPath, 'volume', 'ls', '-q', `--filter=label=${labels.agent}=${opened.mark}`)
     docker(socketPath, 'volume', 'rm', volume!)
-    expect((await runOn(opened, hello)).stdout.toString()).toBe('hello\n')
+    const burst = await Promise.all([0, 1, 2, 3].map((slot) => runOn(opened, hello, {}, { slot })))
+    expect(burst.map(({ stdout }) => stdout.toString())).toEqual(Array(4).fill('hello\n'))
     expect(docker(socketPath, 'volume', 'ls', '-q', `--filter=name=${volume}`)).toEqual([])
   })
 
@@ -184,6 +185,14 @@ describe('docker', () => {
         expect(await behind.lasting()).toEqual([])
       },
     )
+
+    test('goes on when the answer to the making of the volume of its box is lost', async () => {
+      const { proxy, behind } = await behindProxy()
+      proxy.loseAnswer((_, path) => path.includes('/containers/create?name=errand-box-'))
+      expect((await runOn(behind, hello)).stdout.toString()).toBe('hello\n')
+      expect(await behind.lasting()).toEqual([])
+      expect(behind.logged).toEqual([])
+    })
 
     test('loses a run whose streams are cut, ends it and takes the next', async () => {
       const { proxy, behind } = await behindProxy()

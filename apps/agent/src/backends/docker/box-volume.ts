@@ -1,7 +1,9 @@
 import { createHash, randomBytes } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
 import { boxBinary } from '@errand/box'
+import { createAfresh } from './create-afresh.ts'
 import type { Engine } from './engine.ts'
+import { answered } from './engine-fault.ts'
 import { expiresIn, labels } from './labels.ts'
 import { singleFileTar } from './single-file-tar.ts'
 
@@ -17,11 +19,14 @@ export const boxPath = `${boxDir}/box`
 export class BoxVolume {
   readonly #engine: Engine
   readonly #mark: string
+  readonly #live: Set<string>
   #name: Promise<string> | undefined
 
-  constructor(engine: Engine, mark: string) {
+  /** `live` has the names of the containers that are needed right now. */
+  constructor(engine: Engine, mark: string, live: Set<string>) {
     this.#engine = engine
     this.#mark = mark
+    this.#live = live
   }
 
   /** Its name; filled at the first call. */
@@ -44,7 +49,10 @@ export class BoxVolume {
   /** Removes one that is not intact; the next `name` is another's. */
   async discard(name: string): Promise<void> {
     if ((await this.#name) === name) this.#name = undefined
-    await this.#engine.removeVolume(name)
+    // The last whose container has it removes it.
+    await this.#engine.removeVolume(name).catch((error) => {
+      if (!answered(error, 409)) throw error
+    })
   }
 
   /** Those of all processes of this agent, when no container uses them. */
@@ -61,9 +69,10 @@ export class BoxVolume {
     const sha = createHash('sha256').update(content).digest('hex')
     const name = `errand-box-${sha.slice(0, 12)}-${randomBytes(4).toString('hex')}`
     const [repo, tag] = ['errand-box', name.slice('errand-box-'.length)]
-    await engine.importImage(singleFileTar(boxPath.slice(1), content), repo, tag)
+    this.#live.add(name)
     try {
-      const filler = await engine.create(name, {
+      await engine.importImage(singleFileTar(boxPath.slice(1), content), repo, tag)
+      const filler = await createAfresh(engine, name, {
         Image: `${repo}:${tag}`,
         Entrypoint: [boxPath],
         Labels: { [labels.agent]: this.#mark, ...expiresIn(0) },
@@ -87,6 +96,7 @@ export class BoxVolume {
       await engine.remove(filler)
     } finally {
       await engine.removeImage(`${repo}:${tag}`).catch(() => {})
+      this.#live.delete(name)
     }
     return name
   }

@@ -8,8 +8,9 @@ import { ContainerBox } from './container-box.ts'
 import { askingLimits } from './container-limits.ts'
 import { containerSpec, tmpDir, workDir } from './container-spec.ts'
 import type { ContainerParts } from './container-spec.ts'
+import { createAfresh } from './create-afresh.ts'
 import type { Engine } from './engine.ts'
-import { answered, isAway } from './engine-fault.ts'
+import { isAway } from './engine-fault.ts'
 import { directoriesOf } from './image-tools.ts'
 import { expiresIn, labels } from './labels.ts'
 import { soon } from './soon.ts'
@@ -37,7 +38,7 @@ export class Containers {
   constructor(engine: Engine, parts: Pick<BackendParts, 'spoolId' | 'time' | 'log'>) {
     this.#engine = engine
     this.#parts = parts
-    this.#box = new BoxVolume(engine, parts.spoolId)
+    this.#box = new BoxVolume(engine, parts.spoolId, this.#live)
   }
 
   /** Creates and starts one. Whatever comes of it, `clear` is to follow. */
@@ -136,21 +137,8 @@ export class Containers {
 
   async #start(name: string, place: Place, own: Record<string, string>, boxVolume: string): Promise<Opened> {
     const carried = { [labels.agent]: this.#parts.spoolId, ...own }
-    const id = await this.#create(name, containerSpec({ ...place, boxVolume, labels: carried }))
+    const id = await createAfresh(this.#engine, name, containerSpec({ ...place, boxVolume, labels: carried }))
     return { id, box: await ContainerBox.start(this.#engine, id) }
-  }
-
-  /** The name is taken where an answer to this very request was lost: no code has run in that container. */
-  async #create(name: string, spec: ReturnType<typeof containerSpec>): Promise<string> {
-    try {
-      return await this.#engine.create(name, spec)
-    } catch (error) {
-      if (!answered(error, 409)) throw error
-      const own = await this.#engine.containers(`${labels.agent}=${this.#parts.spoolId}`)
-      if (!own.some((one) => one.name === name)) throw error
-      await this.#engine.remove(name)
-      return this.#engine.create(name, spec)
-    }
   }
 }
 
