@@ -76,12 +76,14 @@ export class ContainerBox implements BoxConnection {
     const waiting = new AbortController()
     const exit = engine.exit(id, waiting.signal)
     exit.catch(() => {})
+    let stream: Duplex | undefined
     try {
-      const stream = await engine.attach(id)
+      stream = await engine.attach(id)
       const box = new ContainerBox(engine, id, { stream, exit, waiting })
       await engine.start(id)
       return box
     } catch (error) {
+      stream?.destroy()
       waiting.abort()
       throw error
     }
@@ -148,6 +150,7 @@ export class ContainerBox implements BoxConnection {
     this.#done = true
     this.#stream.destroy()
     const listener = this.#listener
+    listener.ending()
     void why().then((reason) => {
       this.#waiting.abort()
       listener.closed(reason)
