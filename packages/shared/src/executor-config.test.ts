@@ -36,6 +36,12 @@ describe('executor settings', () => {
     expect(pointers(localhostExecutor, { timeout_sec: 10, max_timeout_sec: 5 })).toEqual(['/max_timeout_sec'])
   })
 
+  it('refuse users that there cannot be', () => {
+    const users = ['4294967295', '1000:2147483647', '99999999999', 'root']
+    for (const user of users) expect(pointers(dockerExecutor, { image: 'i', user })).toEqual(['/user'])
+    expect(pointers(dockerExecutor, { image: 'i', user: '2147483646:1000' })).toEqual([])
+  })
+
   it('let callers ask for 300 s or the default timeout where no larger one is set', () => {
     expect(maxTimeoutSec({ timeout_sec: 30 })).toBe(300)
     expect(maxTimeoutSec({ timeout_sec: 900 })).toBe(900)

@@ -29,6 +29,9 @@ const common = {
   enabled: z.boolean().default(true),
 }
 
+/** Kernels take the last of 32 bits for none, and some programs all that are negative in as many. */
+export const maxUserId = 2 ** 31 - 2
+
 export const dockerExecutor = z
   .strictObject({
     ...common,
@@ -45,7 +48,11 @@ export const dockerExecutor = z
     oci_runtime: name.optional(),
     user: z
       .string()
-      .regex(/^\d+(:\d+)?$/, 'must be numeric: UID or UID:GID')
+      .regex(/^\d+(:\d+)?$/, { error: 'must be numeric: UID or UID:GID', abort: true })
+      .refine(
+        (user) => user.split(':').every((id) => Number(id) <= maxUserId),
+        `must not be above ${maxUserId}`,
+      )
       .optional(),
   })
   .superRefine(timeoutsAgree)

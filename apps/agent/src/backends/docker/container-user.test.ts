@@ -15,6 +15,13 @@ it.each([
   expect(containerUser(user, 3)).toEqual(expected)
 })
 
+it.each(['4294967295', '1000:4294967295', '2147483647', '4294967296'])(
+  'is no id beyond all, as in %s',
+  (user) => {
+    expect(() => containerUser(user, 0)).toThrow(Rejected)
+  },
+)
+
 it.each(['0', '0:1000', '1000:0', '00'])('is never root, as in %s', (user) => {
   expect(() => containerUser(user, 0)).toThrow(Rejected)
 })
