@@ -4,6 +4,7 @@ import { describeSearch } from '../../runtimes/find-runtime.ts'
 import type { FoundRuntime } from '../../runtimes/find-runtime.ts'
 import { Rejected } from '../backend.ts'
 import type { Check } from '../backend.ts'
+import { orAborted } from '../or-aborted.ts'
 import { containerLimits } from './container-limits.ts'
 import { containerUser } from './container-user.ts'
 import type { Place } from './containers.ts'
@@ -35,6 +36,8 @@ async function look(
   const say = (what: string, ok: boolean, detail: string, advice?: string): void =>
     void findings.push({ what, ok, detail, ...(advice !== undefined && { advice }) })
 
+  const orFault = <T>(act: Promise<T>): Promise<T | Error> => answerOf(act, asked.signal)
+
   const facts = await orFault(engine.factsNow())
   if (facts instanceof Error) {
     say(
@@ -52,7 +55,9 @@ async function look(
   const place = placeOf(asked, facts)
   if (place instanceof Error) say('limits', false, place.message, 'change the executor')
   else say('limits', true, 'memory, cpu, processes and disk can be kept')
-  findings.push(await room(facts))
+  const disk = await orFault(room(engine, facts))
+  if (disk instanceof Error) say('disk', false, disk.message)
+  else findings.push(disk)
 
   const image = await orFault(imageOf(engine, settings.image))
   if (image instanceof Error) {
@@ -61,7 +66,7 @@ async function look(
   }
   const mb = Math.ceil(image.bytes / 1e6)
   say('image', true, `${settings.image} is there: ${image.id}, ${mb} MB`)
-  if (place instanceof Error || asked.signal.aborted) return undefined
+  if (place instanceof Error) return undefined
   const found = await orFault(parts.find({ image, ...place }, asked))
   if (found instanceof Error) say('interpreter', false, found.message)
   else if (found) say('interpreter', true, `${found.id} at ${found.interpreter} in the image`)
@@ -90,7 +95,8 @@ function placeOf(asked: Check, facts: EngineFacts): Omit<Place, 'image'> | Rejec
 }
 
 /** Containers write to memory alone: the Engine needs room for its own records and logs. */
-async function room({ rootDir }: EngineFacts): Promise<CheckFinding> {
+async function room({ isLocal }: Engine, { rootDir }: EngineFacts): Promise<CheckFinding> {
+  if (!isLocal) return diskElsewhere
   try {
     const { bavail, bsize } = await statfs(rootDir)
     const freeMb = Math.floor((bavail * bsize) / (1024 * 1024))
@@ -98,16 +104,21 @@ async function room({ rootDir }: EngineFacts): Promise<CheckFinding> {
     if (freeMb >= leastFreeMb) return { what: 'disk', ok: true, detail }
     return { what: 'disk', ok: false, detail, advice: `make room: at least ${leastFreeMb} MB` }
   } catch {
-    return {
-      what: 'disk',
-      ok: true,
-      detail: "the Engine's disk is not this host's to look at; programs write to memory",
-    }
+    return diskElsewhere
   }
+}
+
+const diskElsewhere: CheckFinding = {
+  what: 'disk',
+  ok: true,
+  detail: "the Engine's disk is not this host's to look at; programs write to memory",
 }
 
 const leastFreeMb = 256
 
-function orFault<T>(act: Promise<T>): Promise<T | Error> {
-  return act.catch((error: Error) => error)
+/** What is asked when there is no more time is a fault too, so that all that was found is told. */
+function answerOf<T>(act: Promise<T>, signal: AbortSignal): Promise<T | Error> {
+  return orAborted(act, signal).catch((error: Error) =>
+    signal.aborted ? new Error('there was no answer in time') : error,
+  )
 }

@@ -60,6 +60,11 @@ export class Engine {
     this.#answerMs = time.engineAnswerMs
   }
 
+  /** Whether it is this host's; known once it was asked. */
+  get isLocal(): boolean {
+    return this.#name.startsWith('unix:')
+  }
+
   /** Asked anew once the Engine was away: it may have come back as another. */
   facts(): Promise<EngineFacts> {
     this.#facts ??= this.#askFacts().catch((error) => {
