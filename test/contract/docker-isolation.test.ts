@@ -31,10 +31,11 @@ describe('a program in a container', () => {
       settings,
       submission: { code, env: { [tag.name]: tag.value } },
       slot: 7,
-      watch(_, text) {
+      watch(_, text, stop) {
         if (looked || !text.includes('ready')) return
         looked = true
         atWork?.()
+        stop('canceled')
       },
     })
   }
@@ -42,7 +43,7 @@ describe('a program in a container', () => {
 
   test('has the posture that was promised, seen from outside', async () => {
     let seen: Record<string, unknown> = {}
-    await python('import time; print("ready", flush=True); time.sleep(0.3)', () => {
+    await python('import time; print("ready", flush=True); time.sleep(60)', () => {
       const pid = readdirSync('/proc').find((name) => {
         try {
           return readFileSync(`/proc/${name}/environ`, 'utf8').includes(`${tag.name}=${tag.value}`)
@@ -100,7 +101,7 @@ describe('a program in a container', () => {
 
   test('is in a container that holds what Docker benchmarks ask for', async () => {
     let inspected = ''
-    await python('import time; print("ready", flush=True); time.sleep(0.3)', () => {
+    await python('import time; print("ready", flush=True); time.sleep(60)', () => {
       const [id] = docker(socketPath, 'ps', '-q', `--filter=label=${labels.agent}=${opened.mark}`)
       inspected = execFileSync('docker', ['--host', `unix://${socketPath}`, 'inspect', id!], {
         encoding: 'utf8',
@@ -246,16 +247,18 @@ print(json.dumps([refused(lambda: libc.unshare(0x10000000)), refused(lambda: lib
     execFileSync('docker', ['--host', `unix://${socketPath}`, 'build', '--quiet', '--tag', image, '-'], {
       input: `FROM ${testImages.runtimes}\nVOLUME /data\nHEALTHCHECK CMD touch /tmp/healthy\nENV OF_THE_IMAGE=yes PATH=/usr/bin:/bin\nUSER nobody\n`,
     })
+    onTestFinished(() => void docker(socketPath, 'rmi', image))
     const code = `import os, time
 try: open('/data/file', 'w')
-except OSError as error: print(error.strerror, os.environ['OF_THE_IMAGE'], os.environ['PATH'], flush=True); time.sleep(0.3)`
+except OSError as error: print(error.strerror, os.environ['OF_THE_IMAGE'], os.environ['PATH'], flush=True); time.sleep(60)`
     const mounts: string[] = []
     const settings = dockerExecutor.parse({ image })
     const { stdout } = await drive({
       backend: opened.backend,
       settings,
       submission: { code },
-      watch() {
+      watch(_, text, stop) {
+        if (!text.endsWith('\n')) return
         const [id] = docker(socketPath, 'ps', '-q', `--filter=label=${labels.agent}=${opened.mark}`)
         if (mounts.length === 0)
           mounts.push(
@@ -266,10 +269,10 @@ except OSError as error: print(error.strerror, os.environ['OF_THE_IMAGE'], os.en
               id!,
             ),
           )
+        stop('canceled')
       },
     })
     expect(stdout.toString()).toBe('Read-only file system yes /usr/bin:/bin\n')
     expect(mounts).toEqual(['/errand'])
-    docker(socketPath, 'rmi', image)
   })
 })
