@@ -1,3 +1,4 @@
+import { execFileSync } from 'node:child_process'
 import { dockerExecutor, runtimes } from '@errand/shared'
 import type { SubmissionBody } from '@errand/shared'
 import { afterAll, afterEach, beforeAll, describe, expect, onTestFinished, test, vi } from 'vitest'
@@ -47,6 +48,9 @@ describe('docker', () => {
   }, 180_000)
   afterEach(() => leavesNothing(opened))
   afterAll(() => opened.close())
+
+  const imagesOf = (mark: string): string[] =>
+    docker(socketPath, 'images', '--all', '--quiet', `--filter=label=${labels.agent}=${mark}`)
 
   test('needs no shell, no libraries and no PATH in an image', async () => {
     const settings = { image: testImages.bare, code_executor_path: '/usr/bin/python3' }
@@ -127,11 +131,16 @@ describe('docker', () => {
     const kept = [create(other, at(60)), create(other, at(-60)), create('com.example=ours')]
     const removed = [create(own, at(60)), create(other, at(-4_000))]
     docker(socketPath, 'start', removed[0]!)
+    execFileSync('docker', ['--host', `unix://${socketPath}`, 'build', '--quiet', `--label=${own}`, '-'], {
+      input: `FROM ${testImages.python}\n`,
+    })
+    expect(imagesOf(`${opened.mark}-dead`)).toHaveLength(1)
     const second = await openDocker(socketPath, { mark: `${opened.mark}-dead` })
     const there = docker(socketPath, 'ps', '--all', '--quiet', '--no-trunc')
     expect(removed.filter((id) => there.includes(id))).toEqual([])
     expect(kept.filter((id) => there.includes(id))).toEqual(kept)
     docker(socketPath, 'rm', ...kept)
+    expect(imagesOf(`${opened.mark}-dead`)).toEqual([])
     await second.close()
   })
 
@@ -156,7 +165,7 @@ describe('docker', () => {
     expect(docker(socketPath, 'volume', 'ls', '-q', `--filter=label=${labels.agent}=${other.mark}`)).toEqual(
       [],
     )
-    expect(docker(socketPath, 'images', '-q', 'errand-box')).toEqual([])
+    expect(imagesOf(other.mark)).toEqual([])
   })
 
   describe('behind a connection that is cut', () => {
@@ -273,15 +282,14 @@ describe('docker on an Engine that fails', () => {
 
   test('obeys a cancel at once, though the Engine hangs', async () => {
     await engine.pause()
-    const began = performance.now()
     const canceled = runOn(
       opened,
       hello,
       {},
       { begin: (stop) => void setTimeout(() => stop('canceled'), 100) },
     )
+    // Before the Engine has answered anything.
     await expect(canceled).rejects.toThrow(NotStarted)
-    expect(performance.now() - began).toBeLessThan(1_000)
     await engine.resume()
     expect(await opened.lasting()).toEqual([])
     expect((await runOn(opened, hello)).outcome).toBe('succeeded')

@@ -55,11 +55,14 @@ export class BoxVolume {
     })
   }
 
-  /** Those of all processes of this agent, when no container uses them. */
+  /** Those of all processes of this agent, when no container uses them, and the images that they were filled from. */
   async remove(): Promise<void> {
     this.#name = undefined
-    const names = await this.#engine.volumes(`${labels.agent}=${this.#mark}`)
+    const label = `${labels.agent}=${this.#mark}`
+    const names = await this.#engine.volumes(label)
     await Promise.all(names.map((name) => this.#engine.removeVolume(name)))
+    const images = await this.#engine.images(label)
+    await Promise.all(images.map((id) => this.#engine.removeImage(id)))
   }
 
   async #fill(): Promise<string> {
@@ -71,7 +74,8 @@ export class BoxVolume {
     const [repo, tag] = ['errand-box', name.slice('errand-box-'.length)]
     this.#live.add(name)
     try {
-      await engine.importImage(singleFileTar(boxPath.slice(1), content), repo, tag)
+      const label = `${labels.agent}=${this.#mark}`
+      await engine.importImage(singleFileTar(boxPath.slice(1), content), { repo, tag, label })
       const filler = await createAfresh(engine, name, {
         Image: `${repo}:${tag}`,
         Entrypoint: [boxPath],

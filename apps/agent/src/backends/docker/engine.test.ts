@@ -151,6 +151,8 @@ describe('Engine', () => {
         .resume()
         .on('end', () => response.writeHead(200).end('{"status":"x"}\n{"error":"no space left"}\n'))
     })
-    await expect(engine.importImage(Buffer.from('tar'), 'errand-box', '1')).rejects.toThrow('no space left')
+    await expect(
+      engine.importImage(Buffer.from('tar'), { repo: 'errand-box', tag: '1', label: 'a=b' }),
+    ).rejects.toThrow('no space left')
   })
 })

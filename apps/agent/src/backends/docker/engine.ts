@@ -96,12 +96,16 @@ export class Engine {
     )
   }
 
-  /** Makes an image of a tar. */
-  async importImage(tar: Buffer, repo: string, tag: string): Promise<void> {
+  /** Makes an image of a tar, with a label. */
+  async importImage(
+    tar: Buffer,
+    { repo, tag, label }: Record<'repo' | 'tag' | 'label', string>,
+  ): Promise<void> {
     await this.#ask('import the box', async (abortSignal) => {
       const progress = await this.#docker.importImage(tar as unknown as NodeJS.ReadableStream, {
         repo,
         tag,
+        changes: `LABEL ${label}`,
         abortSignal,
       })
       let said = ''
@@ -110,6 +114,14 @@ export class Engine {
       if (/"error/.test(said))
         throw Object.assign(new Error(said), { statusCode: 500, json: { message: said } })
     })
+  }
+
+  /** Ids of the images that carry the label. */
+  async images(label: string): Promise<string[]> {
+    const listed = await this.#ask('list images', (abortSignal) =>
+      this.#docker.listImages({ filters: { label: [label] }, abortSignal }),
+    )
+    return listed.map(({ Id }) => Id)
   }
 
   async removeImage(reference: string): Promise<void> {
