@@ -32,6 +32,8 @@ describe('engineAddress', () => {
       { DOCKER_HOST: 'tcp://engine:1', DOCKER_CERT_PATH: certificates },
       { protocol: 'https', port: '1' },
     ],
+    [{ DOCKER_HOST: 'http://engine:80' }, { protocol: 'http', host: 'engine', port: '80' }],
+    [{ DOCKER_HOST: 'http://[::1]:2375' }, { protocol: 'http', host: '::1', port: '2375' }],
   ])('reads %o', (env, options) => {
     expect(engineAddress(env).options).toMatchObject(options)
     expect(engineAddress(env).name).toBe(

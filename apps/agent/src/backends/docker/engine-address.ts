@@ -21,16 +21,18 @@ export function engineAddress(env: NodeJS.ProcessEnv): EngineAddress {
   const name = env['DOCKER_HOST'] || 'unix:///var/run/docker.sock'
   const unix = /^unix:\/\/(\/.+)$/.exec(name)
   if (unix) return { name, options: { ...unsaid, socketPath: unix[1] } }
-  const url = /^(tcp|https?):\/\//.test(name) && URL.canParse(name) ? new URL(name) : undefined
+  const [, scheme, rest] = /^(tcp|https?)(:\/\/.*)$/.exec(name) ?? []
+  // Whatever its scheme: of `http` and `https` a URL leaves out the ports that are theirs, and not Docker's.
+  const url = scheme && URL.canParse(`tcp${rest}`) ? new URL(`tcp${rest}`) : undefined
   if (!url || !url.hostname || url.username || !['', '/'].includes(url.pathname))
     throw new Error(
       `DOCKER_HOST ${name} is not understood: it must be unix:///PATH or tcp://HOST:PORT (for a remote Engine by ssh, use an ssh executor or an agent there)`,
     )
-  const tls = url.protocol === 'https:' || Boolean(env['DOCKER_TLS_VERIFY'] || env['DOCKER_CERT_PATH'])
+  const tls = scheme === 'https' || Boolean(env['DOCKER_TLS_VERIFY'] || env['DOCKER_CERT_PATH'])
   const options: Docker.DockerOptions = {
     ...unsaid,
     protocol: tls ? 'https' : 'http',
-    host: url.hostname,
+    host: url.hostname.replace(/^\[(.*)\]$/, '$1'),
     port: url.port || (tls ? 2376 : 2375),
     ...(tls ? readCertificates(env['DOCKER_CERT_PATH'] || join(homedir(), '.docker')) : {}),
   }
