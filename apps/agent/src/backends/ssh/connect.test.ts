@@ -63,6 +63,14 @@ async function logsIn(target: Target): Promise<void> {
   await closed
 }
 
+it('a connection breaks without anybody who listens', async () => {
+  const { target } = await fakeServer(() => true)
+  const client = await connect(target, undefined, () => 0)
+  const closed = new Promise<void>((resolve) => client.on('close', () => resolve()))
+  client.emit('error', new Error('Keepalive timeout'))
+  await closed
+})
+
 async function failure(target: Target): Promise<SshFailure> {
   const error: unknown = await logsIn(target).catch((thrown: unknown) => thrown)
   if (!(error instanceof SshFailure)) throw new Error('it did not fail as it should', { cause: error })

@@ -1,3 +1,4 @@
+import type { Socket } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 import ssh2 from 'ssh2'
 import type { Client, ConnectConfig, ParsedKey } from 'ssh2'
@@ -93,8 +94,10 @@ function handshake(
           reject(error)
         }
         client.once('ready', () => {
-          client.removeAllListeners('error').removeAllListeners('close')
-          resolve(client)
+          client.removeAllListeners('close').removeAllListeners('error')
+          resolve(Object.assign(client, { destroy: () => reset(client, sock) }))
+          // Comes before a close, and may come before anybody else listens.
+          client.on('error', () => client.destroy())
         })
         client.on('error', (error: Error & { level?: string; code?: string | number }) =>
           fail(presented && !pinned ? new WrongHostKey(presented) : failureOf(error, target, presented)),
@@ -116,6 +119,14 @@ function handshake(
         })
       }),
   )
+}
+
+/** What the kernel has not sent yet it must not send later: what it asks for would be done twice. */
+function reset(client: Client, sock: Socket): Client {
+  sock.resetAndDestroy()
+  // The above would wait until all is sent.
+  sock.destroy()
+  return client
 }
 
 const connectTimeoutMs = 10_000

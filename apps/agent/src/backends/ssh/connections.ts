@@ -94,11 +94,7 @@ export class Connections {
     const connection: Connection = { client: this.#connect(), channels: 0, spent: false, idle: undefined }
     this.#all.add(connection)
     connection.client.then(
-      (client) => {
-        // Errors come with a close.
-        client.on('error', () => {})
-        client.once('close', () => this.#forget(connection))
-      },
+      (client) => client.once('close', () => this.#forget(connection)),
       () => this.#forget(connection),
     )
     return connection
