@@ -147,7 +147,7 @@ int sweep_main(const char *root, const char *mark, const char *session, char **n
     if (!strcmp(name, ".") || !strcmp(name, "..")) continue;
     bool ours = starts_with(name, mark, NULL), current = starts_with(name, mark, session);
     int dir = openat(top, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    bool ends = (ours && !current) || is_named(name, named) || (!ours && dir >= 0 && is_old_and_ended(dir));
+    bool ends = (ours && !current) || is_named(name, named) || (dir >= 0 && is_old_and_ended(dir));
     if (ends && dir >= 0 && !end_run(dir)) ended = false;
     else if (ends && !remove_tree(top, name)) removed = false;
     if (dir >= 0) close(dir);

@@ -259,8 +259,11 @@ describe('box sweep', () => {
   it('ends and removes runs of earlier sessions, those that are named, and old ones of anybody', async () => {
     const old = new Date(Date.now() - 7_200_000)
     const stays = ['me-now-a', 'other-x-new', 'meandyou-x-a']
-    for (const name of [...stays, 'me-now-named', 'me-old-a', 'other-x-old']) mkdirSync(join(runs, name))
-    utimesSync(join(runs, 'other-x-old'), old, old)
+    for (const name of [...stays, 'me-now-named', 'me-old-a']) mkdirSync(join(runs, name))
+    for (const name of ['other-x-old', 'me-now-old']) {
+      mkdirSync(join(runs, name))
+      utimesSync(join(runs, name), old, old)
+    }
     const station = openStation()
     const lives = station.ask(beginning(join(runs, 'me-old-lives'), 'echo begun; sleep 300'))
     await station.until((frames) => printed(frames) === 'begun\n')

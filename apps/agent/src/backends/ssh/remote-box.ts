@@ -109,12 +109,18 @@ export class RemoteBox implements BoxConnection {
       if (answer === 'passed_on') {
         if (!this.#done) await this.#forcing
         this.#end(this.#forced ? undefined : endedUnsaid(errno))
-        const removed = await this.#ask(removeRequest)
-        if (removed.answer !== 'removed') remote.abandon(name)
+        // The other bundle may be on its way still, and must find the directory: a later sweep removes it.
+        const removed = begunAgain || (await this.#ask(removeRequest)).answer === 'removed'
+        if (!removed) remote.abandon(name)
         this.#leaveStation()
         return
       }
+      if (answer === 'not_begun' && begunAgain && errno === constants.errno.EEXIST) {
+        request = followRequest(dir, 0)
+        continue
+      }
       if (answer === 'not_begun') {
+        remote.abandon(name)
         this.#leaveStation()
         this.#end(new Error(`the target cannot begin a run: errno ${errno}`))
         return
@@ -126,6 +132,7 @@ export class RemoteBox implements BoxConnection {
         continue
       }
       if (answer === 'no_such_run') {
+        remote.abandon(name)
         this.#leaveStation()
         this.#end(new Lost('the target knows nothing of the run any more'))
         return

@@ -1,0 +1,118 @@
+import { constants } from 'node:os'
+import { stationAnswers } from '@errand/box'
+import type { BundlePhase, Frame, StationAnswer } from '@errand/box'
+import { describe, expect, it } from 'vitest'
+import { RemoteBox } from './remote-box.ts'
+import type { RemoteTarget } from './remote-target.ts'
+import type { Station, StationListener } from './station.ts'
+
+/** What a target does on one request; undefined: nothing. */
+type Reply = ((listener: StationListener) => void) | undefined
+
+const question: BundlePhase = {
+  kind: 'question',
+  argv: ['true'],
+  env: {},
+  limitMs: 1_000,
+  capBytes: 1,
+  killAtCap: false,
+  goOn: true,
+}
+const frame = (letter: string, body: readonly number[]): Buffer =>
+  Buffer.from([letter.charCodeAt(0), body.length, 0, 0, 0, ...body])
+const answers =
+  (answer: StationAnswer, errno = 0): Reply =>
+  ({ data }) =>
+    data(frame('Q', [stationAnswers.indexOf(answer), errno, 0, 0, 0]))
+const cut: Reply = ({ closed }) => closed()
+const runs: Reply = (listener) => {
+  listener.data(frame('S', [2, 0]))
+  listener.data(frame('X', [2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]))
+  listener.data(frame('E', [2, 0, ...Array.from({ length: 42 }, () => 0)]))
+  listener.data(frame('Z', []))
+  answers('passed_on')!(listener)
+}
+
+/** A box on a target that answers requests so, one after the other, over as many stations as that takes. */
+function boxOn(replies: readonly Reply[], given: { phase?: Partial<BundlePhase> } = {}) {
+  const asked: string[] = []
+  const abandoned: string[] = []
+  const waiting = [...replies]
+  const station = (): Station => {
+    let listener: StationListener
+    const fake: Partial<Station> = {
+      greeted: true,
+      complaint: '',
+      closed: false,
+      listen: (to) => void (listener = to),
+      rest() {},
+      write(bytes) {
+        asked.push(String.fromCharCode(bytes[0]!))
+        setImmediate(() => waiting.shift()?.(listener))
+      },
+      close: () => listener.closed(),
+    }
+    return fake as Station
+  }
+  const remote: Partial<RemoteTarget> = {
+    description: 'a target',
+    station: () => Promise.resolve(station()),
+    handBack() {},
+    abandon: (name) => void abandoned.push(name),
+    distrust() {},
+    kill: () => Promise.resolve('unknown'),
+  }
+  const box = new RemoteBox({
+    remote: remote as RemoteTarget,
+    station: station(),
+    name: 'a',
+    dir: '/runs/a',
+    phases: [{ ...question, ...given.phase }],
+    random: () => 0,
+  })
+  const frames: Frame[] = []
+  const ended = new Promise<Error | undefined>((resolve) => {
+    box.listen({
+      frame(one) {
+        frames.push(one)
+        if (one.type === 'done') resolve(undefined)
+      },
+      closed: resolve,
+    })
+  })
+  box.send(Buffer.from('bundle'))
+  return { asked, abandoned, frames, ended, gone: box.gone }
+}
+
+describe('a box whose bundle may be on its way still', () => {
+  it('begins again, and leaves the directory for the other bundle to find', async () => {
+    const { asked, abandoned, ended, gone } = boxOn([cut, answers('no_such_run', 2), runs])
+    expect(await ended).toBeUndefined()
+    await gone
+    expect(asked).toEqual(['N', 'F', 'N'])
+    expect(abandoned).toEqual([])
+  })
+
+  it('follows the run when that came first', async () => {
+    const began = answers('not_begun', constants.errno.EEXIST)
+    const { asked, ended } = boxOn([cut, answers('no_such_run', 2), began, runs])
+    expect(await ended).toBeUndefined()
+    expect(asked).toEqual(['N', 'F', 'N', 'F'])
+  })
+
+  it.each([
+    ['cannot begin', [answers('not_begun', constants.errno.EACCES)]],
+    ['is unknown twice', [cut, answers('no_such_run', 2), cut, answers('no_such_run', 2)]],
+  ])('that %s leaves what there may be to the next sweep', async (_, replies) => {
+    const { abandoned, ended } = boxOn(replies)
+    expect(await ended).toBeInstanceOf(Error)
+    expect(abandoned).toEqual(['a'])
+  })
+})
+
+it('a box that has begun once has its directory removed', async () => {
+  const { asked, ended, gone } = boxOn([runs, answers('removed')])
+  expect(await ended).toBeUndefined()
+  await gone
+  expect(asked).toEqual(['N', 'D'])
+})
