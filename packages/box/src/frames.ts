@@ -77,10 +77,20 @@ export class FrameReader {
       if (rest.length < headBytes + length) break
       const letter = String.fromCharCode(rest[0]!)
       this.consumed += headBytes + length
-      this.#onFrame(decode(letter, rest.subarray(headBytes, headBytes + length)))
+      this.#onFrame(decodeWhole(letter, rest.subarray(headBytes, headBytes + length)))
       rest = rest.subarray(headBytes + length)
     }
     this.#rest = rest
+  }
+}
+
+/** Code that runs as a box's own user can write into its journal: nothing may be expected of what a frame holds. */
+function decodeWhole(letter: string, body: Buffer): Frame {
+  try {
+    return decode(letter, body)
+  } catch (error) {
+    if (error instanceof BrokenFrames) throw error
+    throw new BrokenFrames(`a frame ${JSON.stringify(letter)} of ${body.length} bytes`, { cause: error })
   }
 }
 
@@ -120,14 +130,23 @@ function decode(letter: string, body: Buffer): Frame {
     case 'Z':
       return { type: 'done' }
     case 'Q':
-      return { type: 'answered', answer: stationAnswers[body[0]!]!, errno: body.readInt32LE(1) }
+      return {
+        type: 'answered',
+        answer: known(stationAnswers[body.readUInt8(0)]),
+        errno: body.readInt32LE(1),
+      }
     default:
       throw new BrokenFrames(`a frame ${JSON.stringify(letter)}`)
   }
 }
 
 function phaseOf(body: Buffer): { phase: PhaseKind; index: number } {
-  return { phase: phaseKinds[body[0]!]!, index: body[1]! }
+  return { phase: known(phaseKinds[body.readUInt8(0)]), index: body.readUInt8(1) }
+}
+
+function known<T>(value: T | undefined): T {
+  if (value === undefined) throw new RangeError('a number that has no meaning')
+  return value
 }
 
 /** kind, index, how (0 exited, 1 by a signal, 2 not executed), killed (0 or one more than its place), value. */

@@ -68,7 +68,7 @@ it('a connection breaks without anybody who listens', async () => {
   const client = await connect(target, undefined, () => 0)
   const closed = new Promise<void>((resolve) => client.on('close', () => resolve()))
   client.emit('error', new Error('Keepalive timeout'))
-  await closed
+  await expect(closed).resolves.toBeUndefined()
 })
 
 async function failure(target: Target): Promise<SshFailure> {

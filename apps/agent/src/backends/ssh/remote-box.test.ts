@@ -2,6 +2,7 @@ import { constants } from 'node:os'
 import { stationAnswers } from '@errand/box'
 import type { BundlePhase, Frame, StationAnswer } from '@errand/box'
 import { describe, expect, it } from 'vitest'
+import { Lost } from '../backend.ts'
 import { RemoteBox } from './remote-box.ts'
 import type { RemoteTarget } from './remote-target.ts'
 import type { Station, StationListener } from './station.ts'
@@ -22,9 +23,9 @@ const frame = (letter: string, body: readonly number[]): Buffer =>
   Buffer.from([letter.charCodeAt(0), body.length, 0, 0, 0, ...body])
 const answers =
   (answer: StationAnswer, errno = 0): Reply =>
-  ({ data }) =>
-    data(frame('Q', [stationAnswers.indexOf(answer), errno, 0, 0, 0]))
-const cut: Reply = ({ closed }) => closed()
+  (listener) =>
+    listener.data(frame('Q', [stationAnswers.indexOf(answer), errno, 0, 0, 0]))
+const cut: Reply = (listener) => listener.closed()
 const runs: Reply = (listener) => {
   listener.data(frame('S', [2, 0]))
   listener.data(frame('X', [2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]))
@@ -115,4 +116,12 @@ it('a box that has begun once has its directory removed', async () => {
   expect(await ended).toBeUndefined()
   await gone
   expect(asked).toEqual(['N', 'D'])
+})
+
+it('a journal that cannot be read ends the run, and is not read again', async () => {
+  const { asked, abandoned, ended, gone } = boxOn([(listener) => listener.data(frame('X', [2, 0])), runs])
+  expect(await ended).toBeInstanceOf(Lost)
+  await gone
+  expect(asked).toEqual(['N'])
+  expect(abandoned).toContain('a')
 })
