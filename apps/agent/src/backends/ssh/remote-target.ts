@@ -20,6 +20,9 @@ export interface RemoteTargetParts {
   forget: () => void
 }
 
+/** It gives a run less than 4 s to end. */
+const killLimitMs = 10_000
+
 /** With which `box kill` exits. */
 const noSuchRun = 3
 
@@ -29,6 +32,8 @@ export class RemoteTarget {
   readonly #connections: Connections
   /** Stations that wait, with what ends them when nothing comes. */
   readonly #idle = new Map<Station, NodeJS.Timeout>()
+  /** The box there, once it was. */
+  #box: string | undefined
   #place: { ready: Promise<Place>; swept: readonly string[] } | undefined
 
   constructor(parts: RemoteTargetParts) {
@@ -66,7 +71,10 @@ export class RemoteTarget {
     const made = { ready, swept }
     this.#place = made
     ready.then(
-      () => swept.forEach((name) => abandoned.delete(name)),
+      ({ box }) => {
+        this.#box = box
+        swept.forEach((name) => abandoned.delete(name))
+      },
       () => {
         if (this.#place === made) this.#place = undefined
       },
@@ -100,11 +108,11 @@ export class RemoteTarget {
 
   /** Ends a run by a connection of its own: code may have stopped what serves ours. */
   async kill(name: string): Promise<'ended' | 'no_such_run' | 'unknown'> {
-    const { box } = await this.place()
+    const box = this.#box ?? (await this.place()).box
     const connections = new Connections(this.#parts.target, this.#parts)
     try {
       const channel = await connections.exec(shCommand(`exec ${box} kill "$HOME"/.errand/runs/${name}`))
-      const { code } = await executed(channel)
+      const { code } = await executed(channel, '', killLimitMs)
       return code === 0 ? 'ended' : code === noSuchRun ? 'no_such_run' : 'unknown'
     } finally {
       connections.close()
