@@ -26,18 +26,25 @@ const answers =
   (listener) =>
     listener.data(frame('Q', [stationAnswers.indexOf(answer), errno, 0, 0, 0]))
 const cut: Reply = (listener) => listener.closed()
-const runs: Reply = (listener) => {
-  listener.data(frame('S', [2, 0]))
+const begins: Reply = (listener) => listener.data(frame('S', [2, 0]))
+const ends: Reply = (listener) => {
   listener.data(frame('X', [2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]))
   listener.data(frame('E', [2, 0, ...Array.from({ length: 42 }, () => 0)]))
   listener.data(frame('Z', []))
   answers('passed_on')!(listener)
 }
 
+const runs: Reply = (listener) => {
+  begins(listener)
+  ends(listener)
+}
+
 /** A box on a target that answers requests so, one after the other, over as many stations as that takes. */
 function boxOn(replies: readonly Reply[], given: { phase?: Partial<BundlePhase> } = {}) {
   const asked: string[] = []
   const abandoned: string[] = []
+  const stations: StationListener[] = []
+  const done = { kills: 0, distrusts: 0 }
   const waiting = [...replies]
   const station = (): Station => {
     let listener: StationListener
@@ -45,7 +52,10 @@ function boxOn(replies: readonly Reply[], given: { phase?: Partial<BundlePhase> 
       greeted: true,
       complaint: '',
       closed: false,
-      listen: (to) => void (listener = to),
+      listen(to) {
+        listener = to
+        stations.push(to)
+      },
       rest() {},
       write(bytes) {
         asked.push(String.fromCharCode(bytes[0]!))
@@ -60,8 +70,14 @@ function boxOn(replies: readonly Reply[], given: { phase?: Partial<BundlePhase> 
     station: () => Promise.resolve(station()),
     handBack() {},
     abandon: (name) => void abandoned.push(name),
-    distrust() {},
-    kill: () => Promise.resolve('unknown'),
+    distrust() {
+      done.distrusts += 1
+      stations.at(-1)!.closed()
+    },
+    kill() {
+      done.kills += 1
+      return Promise.resolve('unknown')
+    },
   }
   const box = new RemoteBox({
     remote: remote as RemoteTarget,
@@ -78,11 +94,12 @@ function boxOn(replies: readonly Reply[], given: { phase?: Partial<BundlePhase> 
         frames.push(one)
         if (one.type === 'done') resolve(undefined)
       },
+      ending() {},
       closed: resolve,
     })
   })
   box.send(Buffer.from('bundle'))
-  return { asked, abandoned, frames, ended, gone: box.gone }
+  return { asked, abandoned, done, frames, ended, gone: box.gone }
 }
 
 describe('a box whose bundle may be on its way still', () => {
@@ -124,4 +141,33 @@ it('a journal that cannot be read ends the run, and is not read again', async ()
   await gone
   expect(asked).toEqual(['N'])
   expect(abandoned).toContain('a')
+})
+
+describe('a run whose time is up', () => {
+  const phase = { limitMs: 0 }
+
+  it('is lost 5 s later when its target is there and says nothing', async () => {
+    const began = performance.now()
+    const { abandoned, done, ended, gone } = boxOn([begins], { phase })
+    expect(await ended).toBeInstanceOf(Lost)
+    await gone
+    expect(performance.now() - began).toBeGreaterThan(4_900)
+    expect(done).toEqual({ kills: 1, distrusts: 1 })
+    expect(abandoned).toContain('a')
+  }, 10_000)
+
+  it('is not ended by other means while its output comes', async () => {
+    const drips: Reply = (listener) => {
+      begins(listener)
+      let left = 5
+      const dripping = setInterval(() => {
+        if (left-- > 0) return listener.data(frame('o', [65]))
+        clearInterval(dripping)
+        ends(listener)
+      }, 300)
+    }
+    const { done, ended } = boxOn([drips, answers('removed')], { phase })
+    expect(await ended).toBeUndefined()
+    expect(done).toEqual({ kills: 0, distrusts: 0 })
+  })
 })

@@ -30,6 +30,8 @@ export interface RemoteBoxParts {
 export const collectMs = 5_000
 /** How long after its deadline a run is ended by other means, when its box has not. */
 const overdueMs = 1_000
+/** A bundle may take so long on its way. */
+const deliveryMs = 60_000
 /** A box has this much beyond its phases: to read its bundle, to end them, to clear up. */
 const aroundMs = 60_000
 
@@ -60,6 +62,9 @@ export class RemoteBox implements BoxConnection {
   /** Until when there is any use in coming back for it. */
   #collectUntil = Infinity
   #overdue: NodeJS.Timeout | undefined
+  #hopeless: NodeJS.Timeout | undefined
+  /** When something came last, monotonic. */
+  #heardAt = 0
   #gone: Promise<void> = Promise.resolve()
 
   constructor(parts: RemoteBoxParts) {
@@ -79,7 +84,7 @@ export class RemoteBox implements BoxConnection {
 
   /** First the bundle, then kills. */
   send(bytes: Uint8Array): void {
-    if (this.#deadline === Infinity) this.#gone = this.#follow(bytes)
+    if (this.#deadline === Infinity) this.#gone = this.#follow(bytes).finally(() => this.#unwatch())
     else {
       this.#killed = true
       this.#station?.write(bytes)
@@ -88,6 +93,7 @@ export class RemoteBox implements BoxConnection {
 
   kill(): void {
     this.#collectUntil = Math.min(this.#collectUntil, performance.now() + collectMs)
+    this.#watch()
     void this.#force('asked')
   }
 
@@ -99,8 +105,8 @@ export class RemoteBox implements BoxConnection {
   /** From the bundle to the end of the journal, over as many stations as it takes. */
   async #follow(bundle: Uint8Array): Promise<void> {
     const { remote, name, dir } = this.#parts
-    this.#expect(0)
-    const begin = Buffer.concat([beginRequest(dir, this.#deadline - performance.now() + aroundMs), bundle])
+    this.#expect(0, deliveryMs)
+    const begin = Buffer.concat([beginRequest(dir, this.#timeFrom(0) + aroundMs), bundle])
     let request: Uint8Array = begin
     let begunAgain = false
     for (;;) {
@@ -128,6 +134,7 @@ export class RemoteBox implements BoxConnection {
       if (answer === 'no_such_run' && nothingYet && !begunAgain) {
         // The bundle has not come to it whole. (Should it still: the directory can be made once only.)
         begunAgain = true
+        this.#expect(0, deliveryMs)
         request = begin
         continue
       }
@@ -143,6 +150,8 @@ export class RemoteBox implements BoxConnection {
         remote.abandon(name)
         return
       }
+      // Nothing is on its way any more.
+      if (nothingYet) this.#expect(0)
       const lost = await this.#comeBack()
       if (lost) {
         remote.abandon(name)
@@ -165,8 +174,10 @@ export class RemoteBox implements BoxConnection {
       })
       station.listen({
         data: (bytes) => {
+          this.#heardAt = performance.now()
           try {
             reader.write(bytes)
+            this.#watch()
           } catch (error) {
             if (!(error instanceof BrokenFrames)) throw error
             this.#broken(error)
@@ -193,17 +204,52 @@ export class RemoteBox implements BoxConnection {
       if (frame.killed === 'asked' && !this.#killed) frame = { ...frame, killed: 'deadline' }
     } else if (frame.type === 'done') {
       this.#done = true
-      clearTimeout(this.#overdue)
+      this.#unwatch()
+      // The program's files may be many.
+      this.#hopeless = setTimeout(() => this.#giveUp(), aroundMs).unref()
     }
     this.#listener.frame(frame)
   }
 
-  /** A phase begins: from now on it and those after it have their time. */
-  #expect(index: number): void {
-    const left = this.#parts.phases.slice(index).reduce((sum, { limitMs }) => sum + limitMs, 0)
-    this.#deadline = performance.now() + left
+  /** A phase begins, or will `moreMs` from now: from then on it and those after it have their time. */
+  #expect(index: number, moreMs = 0): void {
+    this.#deadline = performance.now() + this.#timeFrom(index) + moreMs
+    this.#watch()
+  }
+
+  #timeFrom(index: number): number {
+    return this.#parts.phases.slice(index).reduce((sum, { limitMs }) => sum + limitMs, 0)
+  }
+
+  /** Until when there is any use in waiting for more: what still comes has taken its time on the way. */
+  get #until(): number {
+    return Math.max(Math.min(this.#deadline + collectMs, this.#collectUntil), this.#heardAt + collectMs)
+  }
+
+  #watch(): void {
+    if (this.#done || this.#failed) return
+    this.#unwatch()
+    const now = performance.now()
+    const overdueAt = Math.max(this.#deadline, now) + overdueMs
+    this.#overdue = setTimeout(() => void this.#force('deadline'), overdueAt - now).unref()
+    this.#hopeless = setTimeout(() => this.#giveUp(), this.#until - now).unref()
+  }
+
+  #unwatch(): void {
     clearTimeout(this.#overdue)
-    this.#overdue = setTimeout(() => void this.#force('deadline'), left + overdueMs).unref()
+    clearTimeout(this.#hopeless)
+  }
+
+  /** The target is there, and says nothing: nor will it to anybody else on this connection. */
+  #giveUp(): void {
+    // Who comes back for it has its own patience.
+    if (!this.#station) return
+    const { remote, name } = this.#parts
+    remote.abandon(name)
+    this.#end(
+      new Lost(`${remote.description} said nothing until ${collectMs / 1_000} s after the run's time`),
+    )
+    remote.distrust()
   }
 
   /** Another station; or, in words, why there is none. */
@@ -211,7 +257,7 @@ export class RemoteBox implements BoxConnection {
     const { remote, random } = this.#parts
     let reason = `it was away until ${collectMs / 1_000} s after the run's time`
     for (let pause = firstPauseMs; ; pause = Math.min(pause * 2, lastPauseMs)) {
-      const left = Math.min(this.#deadline + collectMs, this.#collectUntil) - performance.now()
+      const left = this.#until - performance.now()
       if (left <= 0 || this.#failed) return `the link to ${remote.description} was lost: ${reason}`
       try {
         this.#station = await within(remote.station(), left, (late) => remote.handBack(late))
@@ -235,18 +281,22 @@ export class RemoteBox implements BoxConnection {
     if (killed === 'unknown') this.#forcing = undefined
     if (this.#done || this.#failed || killed === 'unknown') return
     this.#forced = reason
-    if (killed === 'no_such_run')
+    if (killed === 'no_such_run') {
+      remote.abandon(name)
       this.#end(new Error(`${remote.description} did not begin the run in its time`))
-    // Its journal has ended, and its station says so, unless it can't any more.
-    else await sleep(stationPatienceMs)
+    }
+    // Its journal has ended, and its station says so when all has come, unless it can't any more.
+    else
+      do await sleep(stationPatienceMs)
+      while (!this.#done && !this.#failed && this.#heardAt > performance.now() - stationPatienceMs)
     if (!this.#done) remote.distrust()
   }
 
   #end(fault: Error | undefined): void {
-    clearTimeout(this.#overdue)
     if (this.#done || this.#failed) return
     if (fault) {
       this.#failed = true
+      this.#unwatch()
       this.#listener.closed(fault)
       return
     }

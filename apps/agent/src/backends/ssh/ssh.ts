@@ -235,15 +235,18 @@ function tmpBeside(work: string): string {
 
 /**
  * The box there holds the time limits, whether we reach it or not; the runner's are behind them, after the time for
- * which a run whose link is lost may be collected.
+ * which a run whose link is lost may be collected, and that for its output to come over a slow one.
  */
 function withRemoteDeadline(run: Run, phases: readonly BundlePhase[]): Run {
+  const outputMs = (run.assignment.limits.output_limit_kb / slowKbPerSec) * 1_000
   return {
     ...run,
     starting(phase, limitMs) {
       const at = phases.findIndex(({ kind }) => kind === phase)
       const later = phases.slice(at + 1).reduce((sum, one) => sum + one.limitMs, 0)
-      run.starting(phase, limitMs + later + collectMs + 1_000)
+      run.starting(phase, limitMs + later + collectMs + 1_000 + outputMs)
     },
   }
 }
+
+const slowKbPerSec = 64
