@@ -181,7 +181,7 @@ describe('a run whose station is gone', () => {
 
   it('is ended at its time by its box, and at last by its keeper', async () => {
     const first = openStation()
-    void first.ask(beginning(join(runs, 'a'), 'echo begun; sleep 300', { limitMs: 400 }))
+    void first.ask(beginning(join(runs, 'a'), 'echo begun; sleep 300', { limitMs: 2_000 }))
     await first.until((frames) => printed(frames) === 'begun\n')
     first.child.kill('SIGKILL')
     const second = openStation()
