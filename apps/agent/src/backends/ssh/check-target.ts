@@ -21,20 +21,42 @@ export async function checkTarget(asked: Check, parts: TargetParts): Promise<Che
   const { remote } = parts
   const findings: CheckFinding[] = [limitsKept(asked)]
   let found: FoundRuntime | undefined
+  let step: CheckFinding['what'] = 'connection'
   try {
     await orAborted(remote.place(), asked.signal)
-    findings.push({ what: 'connection', ok: true, detail: `connected to ${remote.description}` })
-    findings.push({ what: 'host_key', ok: true, detail: 'the host key is the pinned one' })
-    findings.push({ what: 'authentication', ok: true, detail: 'the credentials are accepted' })
+    findings.push(...letIn(remote))
     findings.push({ what: 'sandbox', ok: true, detail: 'none: code runs with all rights of the login user' })
+    step = 'interpreter'
     found = await orAborted(parts.find(), asked.signal)
     findings.push(interpreterFound(asked, parts, found))
+    step = 'disk'
     findings.push(room(await orAborted(remote.freeMb(), asked.signal)))
   } catch (error) {
-    if (error instanceof SshFailure) findings.push(findingOf(error))
-    else if (!asked.signal.aborted) throw error
+    if (error instanceof SshFailure) {
+      if (error.code === 'target_unfit') findings.push(...letIn(remote))
+      findings.push(findingOf(error))
+    } else if (asked.signal.aborted) findings.push(unanswered(step, remote))
+    else throw error
   }
   return { runtime_id: found?.id ?? null, findings }
+}
+
+function letIn({ description }: RemoteTarget): CheckFinding[] {
+  return [
+    { what: 'connection', ok: true, detail: `connected to ${description}` },
+    { what: 'host_key', ok: true, detail: 'the host key is the pinned one' },
+    { what: 'authentication', ok: true, detail: 'the credentials are accepted' },
+  ]
+}
+
+function unanswered(what: CheckFinding['what'], { description }: RemoteTarget): CheckFinding {
+  const detail = `${description} did not answer in the time of the check`
+  return {
+    what,
+    ok: false,
+    detail,
+    advice: 'see what keeps it busy, or its login shell from running commands',
+  }
 }
 
 function findingOf({ code, message }: SshFailure): CheckFinding {
