@@ -5,7 +5,7 @@ import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import ssh2 from 'ssh2'
-import type { AuthContext } from 'ssh2'
+import type { Algorithms, AuthContext } from 'ssh2'
 import { describe, expect, it, onTestFinished } from 'vitest'
 import { connect, presentedKeys } from './connect.ts'
 import { describeHostKey } from './host-key.ts'
@@ -24,10 +24,11 @@ const blob = ({ public: line }: { public: string }): Buffer => Buffer.from(line.
 async function fakeServer(
   admits: (auth: AuthContext) => boolean | string[] | undefined,
   keys = [hostKeys.ed25519, hostKeys.ecdsa],
+  algorithms: Algorithms = {},
 ): Promise<{ target: Target; attempts: string[]; connections: () => number }> {
   const attempts: string[] = []
   let connections = 0
-  const server = new ssh2.Server({ hostKeys: keys.map((key) => key.private) }, (client) => {
+  const server = new ssh2.Server({ hostKeys: keys.map((key) => key.private), algorithms }, (client) => {
     connections += 1
     client.on('error', () => {})
     client.on('authentication', (auth) => {
@@ -206,6 +207,13 @@ describe('a target that cannot be reached', () => {
     const { code, message } = await failure({ ...target, ...given })
     expect(code).toBe('unreachable')
     expect(message).toMatch(reason)
+  })
+
+  it('that has no cipher in common with us is not said to have another host key', async () => {
+    const old = await fakeServer(() => true, undefined, { cipher: ['aes128-cbc'] })
+    const { code, message } = await failure(old.target)
+    expect(code).toBe('unreachable')
+    expect(message).toContain('cipher')
   })
 
   it('is tried again when it hangs up on newcomers, as a busy sshd does', async () => {

@@ -59,19 +59,22 @@ async function logIn(target: Target, key: ParsedKey | undefined): Promise<Client
   // Of a pinned fingerprint nobody knows the type: each is asked for until one matches.
   const choices = target.pins.sha256 === undefined ? [preferredAlgorithms(target.pins)] : hostKeyAlgorithms
   const presented: PresentedKey[] = []
+  let uncommon = ''
   for (const algorithms of choices)
     try {
       return await handshake(target, algorithms, authenticator({ ...target, key }))
     } catch (error) {
       if (error instanceof WrongHostKey) presented.push(error.presented)
-      else if (!(error instanceof NoCommonAlgorithm)) throw error
+      else if (error instanceof NoCommonAlgorithm) uncommon = error.message
+      else throw error
     }
+  if (presented.length === 0)
+    throw new SshFailure('unreachable', `cannot reach ${describeTarget(target)}: ${uncommon}`)
   throw mismatch(target, presented)
 }
 
 function mismatch(target: Target, presented: readonly PresentedKey[]): SshFailure {
-  const shown =
-    presented.map(({ type, sha256 }) => `${type} ${sha256}`).join(', ') || 'no key of a type that we know'
+  const shown = presented.map(({ type, sha256 }) => `${type} ${sha256}`).join(', ')
   return new SshFailure(
     'host_key_mismatch',
     `host key mismatch: ${describeTarget(target)} presents ${shown}, which is not what the executor pins; nothing was sent to it`,
