@@ -39,7 +39,7 @@ export class Connections {
 
   /**
    * Runs a command in a channel of its own; it is there until the channel has closed. A channel that is refused means
-   * another connection, once.
+   * a new connection, once.
    *
    * @throws {SshFailure}
    */
@@ -50,7 +50,7 @@ export class Connections {
       if (!(error instanceof ChannelRefused)) throw error
     }
     try {
-      return await this.#execOn(this.#withRoom(), command)
+      return await this.#execOn(this.#open(), command)
     } catch (error) {
       if (!(error instanceof ChannelRefused)) throw error
       throw new SshFailure('link_lost', `${describeTarget(this.#target)} opens no channel: ${error.message}`)
@@ -91,6 +91,10 @@ export class Connections {
   #withRoom(): Connection {
     for (const connection of this.#all)
       if (!connection.spent && connection.channels < channelsEach) return connection
+    return this.#open()
+  }
+
+  #open(): Connection {
     const connection: Connection = { client: this.#connect(), channels: 0, spent: false, idle: undefined }
     this.#all.add(connection)
     connection.client.then(

@@ -137,7 +137,7 @@ class Ssh implements Backend {
     const account = describeTarget(target)
     const abandoned = this.#abandoned.get(account) ?? new Set()
     this.#abandoned.set(account, abandoned)
-    const remote = new RemoteTarget({
+    const remote: RemoteTarget = new RemoteTarget({
       target,
       abandoned,
       marks: this.#marks,
@@ -145,7 +145,9 @@ class Ssh implements Backend {
       log: this.#log,
       idleMs: this.#idleMs,
       // Its secrets with it.
-      forget: () => this.#targets.delete(key),
+      forget: () => {
+        if (this.#targets.get(key)?.remote === remote) this.#targets.delete(key)
+      },
     })
     const made = { remote, found: new Map<string, Promise<FoundRuntime | undefined>>() }
     this.#targets.set(key, made)
