@@ -331,6 +331,12 @@ describe('ssh', () => {
       expect(performance.now() - began).toBeLessThan(15_000)
     })
 
+    test('what we had there is removed: the next run finds it made again', async () => {
+      await bash('true')
+      rmSync(join(opened.server.home, '.errand'), { recursive: true })
+      expect((await bash('echo again')).stdout.toString()).toBe('again\n')
+    })
+
     test('code that kills its box is lost, and not said to have ended in any way', async () => {
       await expect(bash('kill -9 $PPID; sleep 5')).rejects.toThrow(Lost)
     })

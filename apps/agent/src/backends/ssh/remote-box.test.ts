@@ -40,16 +40,18 @@ const runs: Reply = (listener) => {
 }
 
 /** A box on a target that answers requests so, one after the other, over as many stations as that takes. */
-function boxOn(replies: readonly Reply[], given: { phase?: Partial<BundlePhase> } = {}) {
+function boxOn(replies: readonly Reply[], given: { phase?: Partial<BundlePhase>; exitCode?: number } = {}) {
   const asked: string[] = []
   const abandoned: string[] = []
   const stations: StationListener[] = []
   const done = { kills: 0, distrusts: 0 }
+  const prepared = { again: 0 }
   const waiting = [...replies]
   const station = (): Station => {
     let listener: StationListener
     const fake: Partial<Station> = {
-      greeted: true,
+      greeted: given.exitCode === undefined,
+      exitCode: given.exitCode ?? null,
       complaint: '',
       closed: false,
       listen(to) {
@@ -69,6 +71,7 @@ function boxOn(replies: readonly Reply[], given: { phase?: Partial<BundlePhase> 
     description: 'a target',
     station: () => Promise.resolve(station()),
     handBack() {},
+    missesPlace: () => void (prepared.again += 1),
     abandon: (name) => void abandoned.push(name),
     distrust() {
       done.distrusts += 1
@@ -99,7 +102,7 @@ function boxOn(replies: readonly Reply[], given: { phase?: Partial<BundlePhase> 
     })
   })
   box.send(Buffer.from('bundle'))
-  return { asked, abandoned, done, frames, ended, gone: box.gone }
+  return { asked, abandoned, done, prepared, frames, ended, gone: box.gone }
 }
 
 describe('a box whose bundle may be on its way still', () => {
@@ -170,4 +173,37 @@ describe('a run whose time is up', () => {
     expect(await ended).toBeUndefined()
     expect(done).toEqual({ kills: 0, distrusts: 0 })
   })
+})
+
+describe('a target whose ~/.errand is gone', () => {
+  const noRuns = answers('not_begun', constants.errno.ENOENT)
+
+  it('is prepared again for the run', async () => {
+    const { asked, prepared, ended, gone } = boxOn([noRuns, runs, answers('removed')])
+    expect(await ended).toBeUndefined()
+    await gone
+    expect(asked).toEqual(['N', 'N', 'D'])
+    expect(prepared.again).toBe(1)
+  })
+
+  it.each([
+    ['cannot begin', [noRuns, noRuns], undefined],
+    ['has no box', [cut, cut], 127],
+  ])('and that %s all the same is our failure', async (_, replies, exitCode) => {
+    const { asked, prepared, ended } = boxOn(replies, { ...(exitCode !== undefined && { exitCode }) })
+    const error = await ended
+    expect(error).toBeInstanceOf(Error)
+    expect(error).not.toBeInstanceOf(Lost)
+    expect(asked).toEqual(['N', 'N'])
+    expect(prepared.again).toBe(1)
+  })
+})
+
+it('a run that nothing is heard of is asked for with pauses', async () => {
+  const { asked, ended } = boxOn(
+    Array.from({ length: 1_000 }, () => cut),
+    { phase: { limitMs: -4_000 } },
+  )
+  expect(await ended).toBeInstanceOf(Lost)
+  expect(asked.length).toBeLessThan(20)
 })

@@ -65,6 +65,8 @@ export class RemoteBox implements BoxConnection {
   #hopeless: NodeJS.Timeout | undefined
   /** When something came last, monotonic. */
   #heardAt = 0
+  /** Before the next way back; none after a station that brought something. */
+  #pauseMs = 0
   #gone: Promise<void> = Promise.resolve()
 
   constructor(parts: RemoteBoxParts) {
@@ -109,6 +111,7 @@ export class RemoteBox implements BoxConnection {
     const begin = Buffer.concat([beginRequest(dir, this.#timeFrom(0) + aroundMs), bundle])
     let request: Uint8Array = begin
     let begunAgain = false
+    let preparedAgain = false
     for (;;) {
       const { answer, errno } = await this.#ask(request)
       const nothingYet = this.#read === 0
@@ -124,6 +127,23 @@ export class RemoteBox implements BoxConnection {
       if (answer === 'not_begun' && begunAgain && errno === constants.errno.EEXIST) {
         request = followRequest(dir, 0)
         continue
+      }
+      const { greeted, exitCode, complaint } = this.#station!
+      // Its program did not even start.
+      const refused = !greeted && nothingYet && (exitCode === 126 || exitCode === 127)
+      if (!preparedAgain && (refused || (answer === 'not_begun' && errno === constants.errno.ENOENT))) {
+        preparedAgain = true
+        this.#leaveStation()
+        remote.missesPlace()
+        const lost = await this.#comeBack()
+        if (lost === undefined) continue
+        this.#end(new Lost(lost))
+        return
+      }
+      if (refused) {
+        remote.abandon(name)
+        this.#end(new Error(`the box on the target cannot be run: ${complaint.trim()}`))
+        return
       }
       if (answer === 'not_begun') {
         remote.abandon(name)
@@ -144,7 +164,7 @@ export class RemoteBox implements BoxConnection {
         this.#end(new Lost('the target knows nothing of the run any more'))
         return
       }
-      const unfit = this.#station?.greeted === false && nothingYet ? this.#station.complaint.trim() : ''
+      const unfit = !greeted && nothingYet ? complaint.trim() : ''
       this.#station = undefined
       if (this.#done) {
         remote.abandon(name)
@@ -175,6 +195,7 @@ export class RemoteBox implements BoxConnection {
       station.listen({
         data: (bytes) => {
           this.#heardAt = performance.now()
+          this.#pauseMs = 0
           try {
             reader.write(bytes)
             this.#watch()
@@ -256,7 +277,11 @@ export class RemoteBox implements BoxConnection {
   async #comeBack(): Promise<string | undefined> {
     const { remote, random } = this.#parts
     let reason = `it was away until ${collectMs / 1_000} s after the run's time`
-    for (let pause = firstPauseMs; ; pause = Math.min(pause * 2, lastPauseMs)) {
+    for (;;) {
+      await sleep(
+        Math.min(this.#pauseMs * (0.5 + random() / 2), Math.max(0, this.#until - performance.now())),
+      )
+      this.#pauseMs = Math.min(Math.max(this.#pauseMs * 2, firstPauseMs), lastPauseMs)
       const left = this.#until - performance.now()
       if (left <= 0 || this.#failed) return `the link to ${remote.description} was lost: ${reason}`
       try {
@@ -266,7 +291,6 @@ export class RemoteBox implements BoxConnection {
         if (!(error instanceof SshFailure)) throw error
         reason = error.message
         if (hopeless.has(error.code)) return `the link to ${remote.description} was lost: ${reason}`
-        await sleep(Math.min(pause * (0.5 + random() / 2), left))
       }
     }
   }

@@ -82,6 +82,11 @@ export class RemoteTarget {
     return ready
   }
 
+  /** What we had there is gone: it is made again before the next station. */
+  missesPlace(): void {
+    this.#place = undefined
+  }
+
   /**
    * One that waits for a run; to be handed back.
    *

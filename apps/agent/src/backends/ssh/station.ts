@@ -14,6 +14,8 @@ export class Station {
   #before: Buffer | undefined = Buffer.alloc(0)
   /** The last of what it complained. */
   complaint = ''
+  /** With which its program ended; null where it did not, or nobody can say. */
+  exitCode: number | null = null
   closed = false
 
   constructor(channel: ClientChannel) {
@@ -24,7 +26,8 @@ export class Station {
       (bytes: Buffer) => (this.complaint = (this.complaint + bytes.toString('utf8')).slice(-500)),
     )
     channel.on('error', () => {})
-    channel.once('close', () => {
+    channel.once('close', (code?: number | null) => {
+      this.exitCode = code ?? null
       this.closed = true
       this.#listener?.closed()
     })
