@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <sys/prctl.h>
 #include <sys/statvfs.h>
 #include <sys/wait.h>
@@ -68,6 +69,9 @@ static int keep_run(const struct run *run, struct bundle *bundle, uint64_t most_
   for (int fd = 0; fd < 3; fd++) dup2(null, fd);
   if (chdir("/") || !write_state(run->dir, most_ms)) return errno;
   pid_t box = start_box(run, bundle);
+  /* Code, input and what is secret in its environment: the box has its own, as long as it needs them. */
+  free(bundle->payload);
+  forget_all();
   if (box > 0) keep_box(box, until_us);
   end_all();
   int error = is_full(run->dir) ? ENOSPC : 0;

@@ -314,10 +314,11 @@ static bool attend(struct running *run, int ms, bool last_input, bool *control) 
   return true;
 }
 
-static void tell_started(const struct running *run) {
+/* False when nobody can know of it: then it must not start. */
+static bool tell_started(const struct running *run) {
   uint8_t body[2] = {run->phase->kind, run->index};
   out_frame('S', body, sizeof body);
-  out_push();
+  return out_push();
 }
 
 static void tell_exited(struct running *run) {
@@ -409,7 +410,11 @@ enum ended run_phase(const struct bundle *bundle, size_t index, bool last_input,
     return BOX_FAILED;
   }
   if (getpid() == 1) run.oom_before = cgroup_oom_kills(), run.cpu_before = cgroup_cpu_us();
-  tell_started(&run);
+  if (!tell_started(&run)) {
+    close_ends(&ends);
+    close_all(&run);
+    return NOBODY_LISTENS;
+  }
   run.started = now_us();
   pid_t box = getpid();
   run.main = fork();

@@ -42,5 +42,8 @@ bool remove_tree(int parent, const char *name);
 /* Ends the run of this directory, whatever state it is in. */
 bool end_run(int dir);
 int kill_main(const char *path);
-/* Ends and removes runs of `mark` that are not of `session`, those named, and old ones of anybody that have ended. */
+/*
+ * Ends and removes runs of `mark` that are not of `session`, those named, and old ones of anybody that have ended. Exits
+ * with 2 where all have ended, and something stayed.
+ */
 int sweep_main(const char *root, const char *mark, const char *session, char **named);

@@ -140,7 +140,7 @@ static bool is_old_and_ended(int dir) {
 int sweep_main(const char *root, const char *mark, const char *session, char **named) {
   int top = open(root, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
   DIR *list = top < 0 ? NULL : fdopendir(dup(top));
-  if (!list) return errno == ENOENT ? 0 : NOT_REMOVED;
+  if (!list) return errno == ENOENT ? 0 : NOT_ENDED;
   bool ended = true, removed = true;
   for (struct dirent *entry; (entry = readdir(list));) {
     const char *name = entry->d_name;

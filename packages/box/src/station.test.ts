@@ -159,6 +159,30 @@ it.runIf(asRoot)('a run whose journal finds no room ends, and the station says w
   rmdirSync(disk)
 })
 
+it.runIf(asRoot).each([
+  ['state', 0],
+  ['first frame', 4_096],
+])('a run starts nothing where its %s finds no room', async (_, bytesFree) => {
+  const disk = join(runs, 'disk')
+  mkdirSync(disk)
+  execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=8k', 'tmpfs', disk])
+  writeFileSync(join(disk, 'full'), Buffer.alloc(8_192 - bytesFree))
+  const dir = join(disk, 'a')
+  const bundle = encodeBundle({
+    workDir: { path: join(dir, 'work'), make: true },
+    tmpDir: join(dir, 'tmp'),
+    files: [],
+    stdin: '',
+    phases: [phaseOf({ argv: ['/bin/touch', join(disk, 'started')] })],
+  })
+  const frames = await openStation().ask(Buffer.concat([beginRequest(dir, 60_000), bundle]))
+  const started = existsSync(join(disk, 'started'))
+  execFileSync('umount', [disk])
+  rmdirSync(disk)
+  expect(frames).toEqual([{ type: 'answered', answer: 'passed_on', errno: 28 }])
+  expect(started).toBe(false)
+})
+
 describe('a run whose station is gone', () => {
   it('goes on, and is read on from where that was, to the byte', async () => {
     const dir = join(runs, 'a')
@@ -296,6 +320,14 @@ describe('box sweep', () => {
     symlinkSync(outside, join(runs, 'me-old-a/work'))
     execFileSync(box, ['sweep', runs, 'me', 'now'])
     expect(existsSync(join(outside, 'file'))).toBe(true)
+  })
+
+  it('does not say that all has ended where it could not look', () => {
+    const file = join(runs, 'file')
+    writeFileSync(file, '')
+    const sweep = () => execFileSync(box, ['sweep', file, 'me', 'now'])
+    expect(sweep).toThrow(expect.objectContaining({ status: 1 }))
+    rmSync(file)
   })
 
   it('has nothing to do where nothing ever ran', () => {

@@ -23,8 +23,8 @@ export interface Marks {
   session: string
 }
 
-/** With which `box sweep` exits where something still runs. */
-const notEnded = 1
+/** With which `box sweep` exits where all has ended, and something stayed. */
+const notRemoved = 2
 
 /**
  * Before the first run of a connection: brings the box there if it is not yet, ends and removes what earlier runs of this agent
@@ -55,8 +55,9 @@ export async function prepareTarget(
     `exec ${[path, 'sweep', '"$HOME"/.errand/runs', marks.agent, marks.session, ...named].join(' ')}`,
   )
   // Another attempt of a job must not run beside an older one.
-  if (swept.code === notEnded) throw unfit('what earlier runs left running there cannot be ended', swept)
-  if (swept.code !== 0)
+  if (swept.code !== 0 && swept.code !== notRemoved)
+    throw unfit('what earlier runs left running there cannot be ended', swept)
+  if (swept.code === notRemoved)
     log.warn({ home, said: swept.stderr }, 'what earlier runs left on the target cannot be removed')
   return { runs: `${home}/.errand/runs`, box: path }
 }

@@ -40,7 +40,10 @@ const runs: Reply = (listener) => {
 }
 
 /** A box on a target that answers requests so, one after the other, over as many stations as that takes. */
-function boxOn(replies: readonly Reply[], given: { phase?: Partial<BundlePhase>; exitCode?: number } = {}) {
+function boxOn(
+  replies: readonly Reply[],
+  given: { phase?: Partial<BundlePhase>; exitCode?: number; fault?: Error } = {},
+) {
   const asked: string[] = []
   const abandoned: string[] = []
   const stations: StationListener[] = []
@@ -69,7 +72,7 @@ function boxOn(replies: readonly Reply[], given: { phase?: Partial<BundlePhase>;
   }
   const remote: Partial<RemoteTarget> = {
     description: 'a target',
-    station: () => Promise.resolve(station()),
+    station: () => (given.fault ? Promise.reject(given.fault) : Promise.resolve(station())),
     handBack() {},
     missesPlace: () => void (prepared.again += 1),
     abandon: (name) => void abandoned.push(name),
@@ -206,4 +209,28 @@ it('a run that nothing is heard of is asked for with pauses', async () => {
   )
   expect(await ended).toBeInstanceOf(Lost)
   expect(asked.length).toBeLessThan(20)
+})
+
+it.each([
+  ['began nothing', [answers('passed_on', constants.errno.ENOSPC)], false],
+  ['began its program', [begins, answers('passed_on', constants.errno.ENOSPC)], true],
+])('a box that found the disk full and %s says so', async (_, replies, lost) => {
+  const [first, second] = replies
+  const { ended } = boxOn([
+    (listener) => {
+      first?.(listener)
+      second?.(listener)
+    },
+    answers('removed'),
+  ])
+  const error = await ended
+  expect(error?.message).toContain('disk is full')
+  expect(error instanceof Lost).toBe(lost)
+})
+
+it('a fault of ours on the way back ends the run', async () => {
+  const { abandoned, ended, gone } = boxOn([cut], { fault: new Error('ours') })
+  expect(await ended).toEqual(new Error('ours'))
+  await gone
+  expect(abandoned).toEqual(['a'])
 })

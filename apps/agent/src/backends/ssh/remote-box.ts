@@ -86,7 +86,13 @@ export class RemoteBox implements BoxConnection {
 
   /** First the bundle, then kills. */
   send(bytes: Uint8Array): void {
-    if (this.#deadline === Infinity) this.#gone = this.#follow(bytes).finally(() => this.#unwatch())
+    if (this.#deadline === Infinity)
+      this.#gone = this.#follow(bytes)
+        .catch((error: Error) => {
+          this.#parts.remote.abandon(this.#parts.name)
+          this.#end(error)
+        })
+        .finally(() => this.#unwatch())
     else {
       this.#killed = true
       this.#station?.write(bytes)
@@ -117,7 +123,7 @@ export class RemoteBox implements BoxConnection {
       const nothingYet = this.#read === 0
       if (answer === 'passed_on') {
         if (!this.#done) await this.#forcing
-        this.#end(this.#forced ? undefined : endedUnsaid(errno))
+        this.#end(this.#forced ? undefined : nothingYet ? notBegun(errno) : endedUnsaid(errno))
         // The other bundle may be on its way still, and must find the directory: a later sweep removes it.
         const removed = begunAgain || (await this.#ask(removeRequest)).answer === 'removed'
         if (!removed) remote.abandon(name)
@@ -351,8 +357,16 @@ const stationPatienceMs = 300
 const hopeless = new Set(['host_key_mismatch', 'authentication_refused', 'key_unreadable'])
 
 function endedUnsaid(errno: number): Lost {
-  const full = errno === constants.errno.ENOSPC ? ": the target's disk is full" : ''
-  return new Lost(`the box on the target was ended before it could say how the program ended${full}`)
+  return new Lost(`the box on the target was ended before it could say how the program ended${whyOf(errno)}`)
+}
+
+/** A box starts nothing before it has said so. */
+function notBegun(errno: number): Error {
+  return new Error(`the box on the target was ended before it began${whyOf(errno)}`)
+}
+
+function whyOf(errno: number): string {
+  return errno === constants.errno.ENOSPC ? ": the target's disk is full" : ''
 }
 
 function emptyPhase(kind: PhaseKind, index: number) {
