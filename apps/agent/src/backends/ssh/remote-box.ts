@@ -143,7 +143,7 @@ export class RemoteBox implements BoxConnection {
         remote.missesPlace()
         const lost = await this.#comeBack()
         if (lost === undefined) continue
-        this.#end(new Lost(lost))
+        this.#end(begunAgain ? new Lost(lost) : new Error(lost))
         return
       }
       if (refused) {
@@ -177,7 +177,7 @@ export class RemoteBox implements BoxConnection {
         return
       }
       // Nothing is on its way any more.
-      if (nothingYet) this.#expect(0)
+      if (nothingYet) this.#deadline = Math.min(this.#deadline, performance.now() + this.#timeFrom(0))
       const lost = await this.#comeBack()
       if (lost) {
         remote.abandon(name)
@@ -209,6 +209,7 @@ export class RemoteBox implements BoxConnection {
             if (!(error instanceof BrokenFrames)) throw error
             this.#broken(error)
             station.close()
+            resolve({ answer: 'cut', errno: 0 })
           }
         },
         closed: () => resolve({ answer: 'cut', errno: 0 }),
