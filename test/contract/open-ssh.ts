@@ -4,6 +4,7 @@ import { sshExecutor } from '@errand/shared'
 import type { RuntimeName, SshExecutor } from '@errand/shared'
 import type { Backend } from '../../apps/agent/src/backends/backend.ts'
 import { createSsh } from '../../apps/agent/src/backends/ssh/ssh.ts'
+import type { SshChoices } from '../../apps/agent/src/backends/ssh/ssh.ts'
 import { startSshServer } from '../../infra/ssh-server.ts'
 import type { SshServer } from '../../infra/ssh-server.ts'
 
@@ -17,12 +18,14 @@ export interface OpenSsh {
 }
 
 /** An ssh backend beside a target of its own. */
-export async function openSsh(given: { spoolId?: string; server?: SshServer } = {}): Promise<OpenSsh> {
+export async function openSsh(
+  given: { spoolId?: string; server?: SshServer; choices?: SshChoices } = {},
+): Promise<OpenSsh> {
   const server = given.server ?? (await startSshServer())
   const silent = (): void => {}
   const warn = (fields: object, message: string): void => console.error(message, fields)
   const log = { debug: silent, info: silent, warn, error: warn }
-  const backend = createSsh({ spoolId: given.spoolId ?? 'contract', log })
+  const backend = createSsh({ spoolId: given.spoolId ?? 'contract', log }, given.choices)
   const runs = join(server.home, '.errand', 'runs')
   return {
     server,

@@ -6,10 +6,11 @@ import { labels } from './text.ts'
 
 /**
  * What isolation a run really had (promise 8). `sandbox`: what stood between the program and the host.
+ * `remote_shell`: as `remote`, where our box cannot run; what leaves session and environment may outlive the run.
  * Each layer is true only where it was in force for this run.
  */
 export const isolation = z.strictObject({
-  sandbox: z.enum(['none', 'bubblewrap', 'container', 'remote']),
+  sandbox: z.enum(['none', 'bubblewrap', 'container', 'remote', 'remote_shell']),
   /** Ran under a uid of its own, not the agent's. */
   own_uid: z.boolean(),
   mount_namespace: z.boolean(),

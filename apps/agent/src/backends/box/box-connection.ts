@@ -1,10 +1,12 @@
-import type { Frame } from '@errand/box'
+import type { Bundle, Frame } from '@errand/box'
 
 /** The way to one box that waits for its bundle, wherever it is. */
 export interface BoxConnection {
   /** To be called once, before anything is sent. */
   listen(listener: BoxListener): void
   send(bytes: Uint8Array): void
+  /** Writes a bundle as it is read there; absent: as a box reads it. */
+  encode?(bundle: Bundle): Uint8Array
   /**
    * Sees to it by other means (the Engine, another channel): called when the box has not answered a kill in a second.
    * Then `closed`, if nothing else comes.

@@ -25,7 +25,7 @@ export async function exchange(
       ending: onEnding,
       closed: reject,
     })
-    connection.send(encodeBundle(bundle))
+    connection.send(connection.encode?.(bundle) ?? encodeBundle(bundle))
   })
   if (failed) throw failed
 }

@@ -19,13 +19,14 @@ export interface TargetParts {
 /** All that a run on this target needs, looked at as a run would; what was not reached by then is left out. */
 export async function checkTarget(asked: Check, parts: TargetParts): Promise<CheckReport> {
   const { remote } = parts
-  const findings: CheckFinding[] = [limitsKept(asked)]
+  const findings: CheckFinding[] = [limitsKept(asked, 'box')]
   let found: FoundRuntime | undefined
   let step: CheckFinding['what'] = 'connection'
   try {
-    await orAborted(remote.place(), asked.signal)
+    const { withoutBox } = await orAborted(remote.place(), asked.signal)
+    if (withoutBox !== undefined) findings[0] = limitsKept(asked, 'shell')
     findings.push(...letIn(remote))
-    findings.push({ what: 'sandbox', ok: true, detail: 'none: code runs with all rights of the login user' })
+    findings.push({ what: 'sandbox', ok: true, detail: sandboxOf(withoutBox) })
     step = 'interpreter'
     found = await orAborted(parts.find(), asked.signal)
     findings.push(interpreterFound(asked, parts, found))
@@ -81,7 +82,7 @@ const whatAndAdvice: Record<SshFailureCode, Pick<CheckFinding, 'what' | 'advice'
   target_unfit: {
     what: 'sandbox',
     advice:
-      'the home directory there must take a program of ours and let it run: Linux on x64 or arm64, not noexec',
+      'the home directory there must take files of ours, and /bin/sh run a script with the tools of POSIX, head -c and setsid',
   },
 }
 
@@ -100,9 +101,16 @@ function interpreterFound(
       }
 }
 
-function limitsKept(asked: Check): CheckFinding {
+function sandboxOf(withoutBox: string | undefined): string {
+  const none = 'none: code runs with all rights of the login user'
+  return withoutBox === undefined
+    ? none
+    : `${none}; the shell there runs it, because our box cannot run: ${withoutBox}`
+}
+
+function limitsKept(asked: Check, helper: 'box' | 'shell'): CheckFinding {
   try {
-    refuseUnkeptLimits(asked)
+    refuseUnkeptLimits(asked, helper)
     return { what: 'limits', ok: true, detail: 'every limit that is set can be kept' }
   } catch (error) {
     if (!(error instanceof Rejected)) throw error

@@ -1,7 +1,9 @@
 import { createHash } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
+import { join } from 'node:path'
 import { boxBinary } from '@errand/box'
 import type { BoxArchitecture } from '@errand/box'
+import { cksum } from './cksum.ts'
 
 /** The box as it is sent to targets of an architecture. */
 export interface OwnBox {
@@ -29,4 +31,11 @@ async function readBox(arch: BoxArchitecture): Promise<OwnBox> {
   const bytes = await readFile(boxBinary(arch))
   const sha256 = createHash('sha256').update(bytes).digest('hex')
   return { bytes, sha256, name: `box-${sha256.slice(0, 12)}` }
+}
+
+/** The script that does the box's work, as it is sent to targets where the box cannot run. `sum`: what `cksum` prints. */
+export async function ownShellBox(): Promise<{ bytes: Buffer; sum: string; name: string }> {
+  const bytes = await readFile(join(import.meta.dirname, 'shell-box.sh'))
+  const sha256 = createHash('sha256').update(bytes).digest('hex')
+  return { bytes, sum: `${cksum(bytes)} ${bytes.length}`, name: `run-${sha256.slice(0, 12)}.sh` }
 }

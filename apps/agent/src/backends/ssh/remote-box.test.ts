@@ -1,5 +1,5 @@
 import { constants } from 'node:os'
-import { stationAnswers } from '@errand/box'
+import { encodeBundle, stationAnswers } from '@errand/box'
 import type { BundlePhase, Frame, StationAnswer } from '@errand/box'
 import { describe, expect, it } from 'vitest'
 import { Lost } from '../backend.ts'
@@ -52,6 +52,10 @@ function boxOn(
   const waiting = [...replies]
   const station = (): Station => {
     let listener: StationListener
+    const ask = (letter: string): void => {
+      asked.push(letter)
+      setImmediate(() => waiting.shift()?.(listener))
+    }
     const fake: Partial<Station> = {
       greeted: given.exitCode === undefined,
       exitCode: given.exitCode ?? null,
@@ -62,10 +66,10 @@ function boxOn(
         stations.push(to)
       },
       rest() {},
-      write(bytes) {
-        asked.push(String.fromCharCode(bytes[0]!))
-        setImmediate(() => waiting.shift()?.(listener))
-      },
+      begin: () => ask('N'),
+      follow: () => ask('F'),
+      remove: () => ask('D'),
+      kill() {},
       close: () => listener.closed(),
     }
     return fake as Station
@@ -91,6 +95,7 @@ function boxOn(
     name: 'a',
     dir: '/runs/a',
     phases: [{ ...question, ...given.phase }],
+    encode: encodeBundle,
     random: () => 0,
   })
   const frames: Frame[] = []

@@ -1,14 +1,7 @@
 import { constants } from 'node:os'
 import { setTimeout as sleep } from 'node:timers/promises'
-import {
-  BrokenFrames,
-  FrameReader,
-  beginRequest,
-  followRequest,
-  killMessage,
-  removeRequest,
-} from '@errand/box'
-import type { BundlePhase, Frame, PhaseFacts, PhaseKind, StationAnswer } from '@errand/box'
+import { BrokenFrames, FrameReader } from '@errand/box'
+import type { Bundle, BundlePhase, Frame, PhaseFacts, PhaseKind, StationAnswer } from '@errand/box'
 import { Lost } from '../backend.ts'
 import type { BoxConnection, BoxListener } from '../box/box-connection.ts'
 import type { RemoteTarget } from './remote-target.ts'
@@ -23,6 +16,8 @@ export interface RemoteBoxParts {
   name: string
   dir: string
   phases: readonly BundlePhase[]
+  /** Writes a bundle as it is read there. */
+  encode: (bundle: Bundle) => Uint8Array
   random: () => number
 }
 
@@ -84,6 +79,10 @@ export class RemoteBox implements BoxConnection {
     this.#listener = listener
   }
 
+  encode(bundle: Bundle): Uint8Array {
+    return this.#parts.encode(bundle)
+  }
+
   /** First the bundle, then kills. */
   send(bytes: Uint8Array): void {
     if (this.#deadline === Infinity)
@@ -95,7 +94,7 @@ export class RemoteBox implements BoxConnection {
         .finally(() => this.#unwatch())
     else {
       this.#killed = true
-      this.#station?.write(bytes)
+      this.#station?.kill()
     }
   }
 
@@ -114,8 +113,9 @@ export class RemoteBox implements BoxConnection {
   async #follow(bundle: Uint8Array): Promise<void> {
     const { remote, name, dir } = this.#parts
     this.#expect(0, deliveryMs)
-    const begin = Buffer.concat([beginRequest(dir, this.#timeFrom(0) + aroundMs), bundle])
-    let request: Uint8Array = begin
+    const mostMs = this.#timeFrom(0) + aroundMs
+    const begin = (station: Station): void => station.begin(dir, mostMs, bundle)
+    let request = begin
     let begunAgain = false
     let preparedAgain = false
     for (;;) {
@@ -125,13 +125,13 @@ export class RemoteBox implements BoxConnection {
         if (!this.#done) await this.#forcing
         this.#end(this.#forced ? undefined : nothingYet ? notBegun(errno) : endedUnsaid(errno))
         // The other bundle may be on its way still, and must find the directory: a later sweep removes it.
-        const removed = begunAgain || (await this.#ask(removeRequest)).answer === 'removed'
+        const removed = begunAgain || (await this.#ask((station) => station.remove())).answer === 'removed'
         if (!removed) remote.abandon(name)
         this.#leaveStation()
         return
       }
       if (answer === 'not_begun' && begunAgain && errno === constants.errno.EEXIST) {
-        request = followRequest(dir, 0)
+        request = (station) => station.follow(dir, 0)
         continue
       }
       const { greeted, exitCode, complaint } = this.#station!
@@ -184,12 +184,12 @@ export class RemoteBox implements BoxConnection {
         this.#end(new Lost(unfit === '' ? lost : `${lost}; its last words: ${unfit}`))
         return
       }
-      request = followRequest(dir, this.#read)
+      request = (station) => station.follow(dir, this.#read)
     }
   }
 
   /** What a station answers at the end; until then its frames go to the listener. */
-  #ask(request: Uint8Array): Promise<Answered> {
+  #ask(request: (station: Station) => void): Promise<Answered> {
     const station = this.#station!
     return new Promise((resolve) => {
       const before = this.#read
@@ -214,7 +214,8 @@ export class RemoteBox implements BoxConnection {
         },
         closed: () => resolve({ answer: 'cut', errno: 0 }),
       })
-      station.write(this.#killed ? Buffer.concat([request, killMessage]) : request)
+      request(station)
+      if (this.#killed) station.kill()
     })
   }
 

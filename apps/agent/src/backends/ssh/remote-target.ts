@@ -2,9 +2,11 @@ import type { Log } from '../../log.ts'
 import { Connections } from './connections.ts'
 import { executed } from './executed.ts'
 import { prepareTarget } from './prepare-target.ts'
-import type { Marks, Place } from './prepare-target.ts'
+import type { FindBox, Marks, Place } from './prepare-target.ts'
 import { shCommand } from './sh-command.ts'
-import { Station } from './station.ts'
+import { ShellStation } from './shell-station.ts'
+import { BoxStation } from './station.ts'
+import type { Station } from './station.ts'
 import { describeTarget } from './target.ts'
 import type { Target } from './target.ts'
 
@@ -14,6 +16,7 @@ export interface RemoteTargetParts {
   random: () => number
   log: Log
   idleMs: number
+  findBox: FindBox
   /** Names of runs of which something may be left on the target. */
   abandoned: Set<string>
   /** It holds no connection. */
@@ -33,7 +36,7 @@ export class RemoteTarget {
   /** Stations that wait, with what ends them when nothing comes. */
   readonly #idle = new Map<Station, NodeJS.Timeout>()
   /** The box there, once it was. */
-  #box: string | undefined
+  #helper: string | undefined
   #place: { ready: Promise<Place>; swept: readonly string[] } | undefined
 
   constructor(parts: RemoteTargetParts) {
@@ -63,16 +66,16 @@ export class RemoteTarget {
    * @throws {SshFailure}
    */
   place(): Promise<Place> {
-    const { abandoned, marks, log } = this.#parts
+    const { abandoned, marks, log, findBox } = this.#parts
     const known = this.#place
     if (known && [...abandoned].every((name) => known.swept.includes(name))) return known.ready
     const swept = [...abandoned]
-    const ready = prepareTarget(this.#connections, marks, swept, log)
+    const ready = prepareTarget(this.#connections, marks, swept, log, findBox)
     const made = { ready, swept }
     this.#place = made
     ready.then(
-      ({ box }) => {
-        this.#box = box
+      ({ helper }) => {
+        this.#helper = helper
         swept.forEach((name) => abandoned.delete(name))
       },
       () => {
@@ -93,14 +96,20 @@ export class RemoteTarget {
    * @throws {SshFailure}
    */
   async station(): Promise<Station> {
-    const { box } = await this.place()
+    const { helper, withoutBox } = await this.place()
+    if (withoutBox !== undefined)
+      return new ShellStation(
+        (words) => this.#connections.exec(shCommand(`exec ${helper} ${words}`)),
+        // Whoever waits for it sees to it by other means soon.
+        (name) => void this.#kill(this.#connections, helper, name).catch(() => {}),
+      )
     // The latest: of many, most are let go when fewer are needed.
     const waiting = [...this.#idle.keys()].at(-1)
     if (waiting) {
       this.#take(waiting)
       return waiting
     }
-    const station = new Station(await this.#connections.exec(shCommand(`exec ${box} station`)))
+    const station = new BoxStation(await this.#connections.exec(shCommand(`exec ${helper} station`)))
     station.onceClosed(() => this.#take(station))
     return station
   }
@@ -113,11 +122,10 @@ export class RemoteTarget {
 
   /** Ends a run by a connection of its own: code may have stopped what serves ours. */
   async kill(name: string): Promise<'ended' | 'no_such_run' | 'unknown'> {
-    const box = this.#box ?? (await this.place()).box
+    const helper = this.#helper ?? (await this.place()).helper
     const connections = new Connections(this.#parts.target, this.#parts)
     try {
-      const channel = await connections.exec(shCommand(`exec ${box} kill "$HOME"/.errand/runs/${name}`))
-      const { code } = await executed(channel, '', killLimitMs)
+      const code = await this.#kill(connections, helper, name)
       return code === 0 ? 'ended' : code === noSuchRun ? 'no_such_run' : 'unknown'
     } finally {
       connections.close()
@@ -145,6 +153,11 @@ export class RemoteTarget {
   close(): void {
     for (const station of this.#idle.keys()) this.#take(station)
     this.#connections.close()
+  }
+
+  async #kill(connections: Connections, helper: string, name: string): Promise<number | null> {
+    const channel = await connections.exec(shCommand(`exec ${helper} kill "$HOME"/.errand/runs/${name}`))
+    return (await executed(channel, '', killLimitMs)).code
   }
 
   #take(station: Station): void {

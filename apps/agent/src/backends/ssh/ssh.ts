@@ -1,6 +1,7 @@
 import { createHash, randomBytes } from 'node:crypto'
 import { runtimes } from '@errand/shared'
 import type { BackendReport, CheckReport, Isolation, RuntimeName, SshExecutor } from '@errand/shared'
+import { encodeBundle } from '@errand/box'
 import type { Bundle, BundlePhase } from '@errand/box'
 import { describeSearch, searchPath } from '../../runtimes/find-runtime.ts'
 import type { FoundRuntime } from '../../runtimes/find-runtime.ts'
@@ -19,16 +20,25 @@ import { presentedKeys } from './connect.ts'
 import { orAborted } from '../or-aborted.ts'
 import { refuseUnkeptLimits } from './refusals.ts'
 import { RemoteBox, collectMs } from './remote-box.ts'
-import type { Marks } from './prepare-target.ts'
+import { ownBoxFor } from './own-box.ts'
+import type { FindBox, Marks } from './prepare-target.ts'
 import { RemoteTarget } from './remote-target.ts'
+import { encodeForShell } from './shell-bundle.ts'
 import { describeTarget, targetKey, targetOf } from './target.ts'
+
+export interface SshChoices {
+  random?: () => number
+  idleMs?: number
+  /** The box for a machine type of `uname -m`. */
+  findBox?: FindBox
+}
 
 /** Runs code on other systems, as the user that an executor logs in as. */
 export function createSsh(
   parts: Pick<BackendParts, 'spoolId' | 'log'>,
-  { random = Math.random, idleMs = 60_000 } = {},
+  { random = Math.random, idleMs = 60_000, findBox = ownBoxFor }: SshChoices = {},
 ): Backend {
-  return new Ssh(parts, random, idleMs)
+  return new Ssh(parts, random, idleMs, findBox)
 }
 
 class Ssh implements Backend {
@@ -37,11 +47,17 @@ class Ssh implements Backend {
   readonly #log: Log
   readonly #random: () => number
   readonly #idleMs: number
+  readonly #findBox: FindBox
   readonly #targets = new Map<string, KnownTarget>()
   /** Runs of which something may be left, by the account that they ran under. */
   readonly #abandoned = new Map<string, Set<string>>()
 
-  constructor({ spoolId, log }: Pick<BackendParts, 'spoolId' | 'log'>, random: () => number, idleMs: number) {
+  constructor(
+    { spoolId, log }: Pick<BackendParts, 'spoolId' | 'log'>,
+    random: () => number,
+    idleMs: number,
+    findBox: FindBox,
+  ) {
     this.#marks = {
       agent: createHash('sha256').update(spoolId).digest('hex').slice(0, 12),
       session: randomBytes(4).toString('hex'),
@@ -49,6 +65,7 @@ class Ssh implements Backend {
     this.#log = log
     this.#random = random
     this.#idleMs = idleMs
+    this.#findBox = findBox
   }
 
   probe(): Promise<BackendReport> {
@@ -66,7 +83,7 @@ class Ssh implements Backend {
 
   async run(run: Run): Promise<RunEnd> {
     const { assignment, submission, signal } = run
-    refuseUnkeptLimits(assignment)
+    refuseUnkeptLimits(assignment, 'box')
     const settings = assignment.executor.settings as SshExecutor
     const { runtime, id, fence } = assignment
     const known = this.#targetOf(settings)
@@ -76,6 +93,9 @@ class Ssh implements Backend {
       throw new Error(
         `no interpreter for ${runtime} on ${known.remote.description}: looked for ${describeSearch(runtime, interpreter)}`,
       )
+    const { withoutBox } = await orAborted(known.remote.place(), signal)
+    const helper = withoutBox === undefined ? 'box' : 'shell'
+    refuseUnkeptLimits(assignment, helper)
     const program = programOf(submission, runtimes[runtime])
     const phases = (work: string): BundlePhase[] =>
       programPhases({
@@ -95,10 +115,12 @@ class Ssh implements Backend {
       })
       return {
         ...ended,
+        // Nobody there counts.
+        ...(helper === 'shell' && { usage: { cpu_time_sec: null, peak_memory_mb: null } }),
         error: null,
         runtime_id: found.id,
         container_id: null,
-        isolation,
+        isolation: helper === 'box' ? isolation : { ...isolation, sandbox: 'remote_shell' },
         hostname: settings.host,
         gone: box.connection.gone,
       }
@@ -144,6 +166,7 @@ class Ssh implements Backend {
       random: this.#random,
       log: this.#log,
       idleMs: this.#idleMs,
+      findBox: this.#findBox,
       // Its secrets with it.
       forget: () => {
         if (this.#targets.get(key)?.remote === remote) this.#targets.delete(key)
@@ -198,7 +221,7 @@ class Ssh implements Backend {
     run: string,
     phasesIn: (work: string) => BundlePhase[],
   ): Promise<{ connection: RemoteBox; bundle: Pick<Bundle, 'workDir' | 'tmpDir' | 'phases'> }> {
-    const { runs } = await remote.place()
+    const { runs, withoutBox } = await remote.place()
     const name = remote.nameFor(run)
     const work = `${runs}/${name}/work`
     const phases = phasesIn(work)
@@ -209,6 +232,7 @@ class Ssh implements Backend {
       name,
       dir: `${runs}/${name}`,
       phases,
+      encode: withoutBox === undefined ? encodeBundle : encodeForShell,
       random: this.#random,
     })
     return { connection, bundle: { workDir: { path: work, make: true }, tmpDir: tmpBeside(work), phases } }

@@ -1,4 +1,4 @@
-import { stationGreeting } from '@errand/box'
+import { beginRequest, followRequest, killMessage, removeRequest, stationGreeting } from '@errand/box'
 import type { ClientChannel } from 'ssh2'
 
 export interface StationListener {
@@ -7,14 +7,35 @@ export interface StationListener {
   closed(): void
 }
 
-/** A channel to a `box station`, which serves one run after the other. */
-export class Station {
+/** What serves runs on a target, one after the other; what it says of them are frames, at last `answered`. */
+export interface Station {
+  readonly closed: boolean
+  /** Whether its program has ever said anything. */
+  readonly greeted: boolean
+  /** The last of what it complained. */
+  readonly complaint: string
+  /** With which its program ended; null where it did not, or nobody can say. */
+  readonly exitCode: number | null
+  listen(listener: StationListener): void
+  rest(): void
+  /** Begins a run in a directory that it makes; after `mostMs` it ends in any case. */
+  begin(dir: string, mostMs: number, bundle: Uint8Array): void
+  /** `offset`: how many bytes of frames have come already. */
+  follow(dir: string, offset: number): void
+  /** Removes the directory of the run that it served last. */
+  remove(): void
+  /** Ends the phase that runs. */
+  kill(): void
+  onceClosed(act: () => void): void
+  close(): void
+}
+
+/** A channel to a `box station`. */
+export class BoxStation implements Station {
   readonly #channel: ClientChannel
   #listener: StationListener | undefined
   #before: Buffer | undefined = Buffer.alloc(0)
-  /** The last of what it complained. */
   complaint = ''
-  /** With which its program ended; null where it did not, or nobody can say. */
   exitCode: number | null = null
   closed = false
 
@@ -33,7 +54,6 @@ export class Station {
     })
   }
 
-  /** Whether its program has ever said anything. */
   get greeted(): boolean {
     return this.#before === undefined
   }
@@ -47,8 +67,20 @@ export class Station {
     this.#listener = undefined
   }
 
-  write(bytes: Uint8Array): void {
-    if (!this.closed) this.#channel.write(bytes)
+  begin(dir: string, mostMs: number, bundle: Uint8Array): void {
+    this.#write(Buffer.concat([beginRequest(dir, mostMs), bundle]))
+  }
+
+  follow(dir: string, offset: number): void {
+    this.#write(followRequest(dir, offset))
+  }
+
+  remove(): void {
+    this.#write(removeRequest)
+  }
+
+  kill(): void {
+    this.#write(killMessage)
   }
 
   onceClosed(act: () => void): void {
@@ -57,6 +89,10 @@ export class Station {
 
   close(): void {
     this.#channel.close()
+  }
+
+  #write(bytes: Uint8Array): void {
+    if (!this.closed) this.#channel.write(bytes)
   }
 
   #received(bytes: Buffer): void {
