@@ -12,6 +12,8 @@ export class ShellStation implements Station {
   readonly #kill: (name: string) => void
   #listener: StationListener | undefined
   #dir = ''
+  /** To be ended as soon as it is there. */
+  #killing = false
   greeted = false
   complaint = ''
   readonly exitCode = null
@@ -46,7 +48,8 @@ export class ShellStation implements Station {
   }
 
   kill(): void {
-    this.#kill(posix.basename(this.#dir))
+    if (this.greeted) this.#kill(posix.basename(this.#dir))
+    else this.#killing = true
   }
 
   onceClosed(): void {
@@ -67,6 +70,8 @@ export class ShellStation implements Station {
       said.listen({
         data: (bytes) => {
           this.greeted = true
+          if (this.#killing) this.kill()
+          this.#killing = false
           if (!this.closed) listener?.data(bytes)
         },
         closed: () => (this.complaint = said.complaint),
