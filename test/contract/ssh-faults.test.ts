@@ -1,4 +1,4 @@
-import { readdirSync, rmSync } from 'node:fs'
+import { readdirSync, renameSync, rmSync, symlinkSync } from 'node:fs'
 import { join } from 'node:path'
 import type { SshExecutor, SubmissionBody } from '@errand/shared'
 import { afterAll, afterEach, beforeAll, describe, expect, onTestFinished, test } from 'vitest'
@@ -335,6 +335,18 @@ describe('ssh', () => {
       await bash('true')
       rmSync(join(opened.server.home, '.errand'), { recursive: true })
       expect((await bash('echo again')).stdout.toString()).toBe('again\n')
+    })
+
+    test('what earlier runs left cannot be looked at: nothing runs beside it', async () => {
+      await bash('true')
+      const way = await link()
+      const runs = join(opened.server.home, '.errand/runs')
+      renameSync(runs, `${runs}-elsewhere`)
+      symlinkSync(`${runs}-elsewhere`, runs)
+      const run = bash('echo never', {}, { settings: opened.settings({ port: way.port }) })
+      await expect(run).rejects.toThrow('cannot be ended')
+      rmSync(runs)
+      renameSync(`${runs}-elsewhere`, runs)
     })
 
     test('code that kills its box is lost, and not said to have ended in any way', async () => {
