@@ -332,7 +332,7 @@ kill_strays() {
   run=${run##*/}
   round=0
   while [ "$round" -lt 20 ]; do
-    strays=$(grep -lF "/.errand/runs/$run/" /proc/[0-9]*/environ 2> /dev/null)
+    strays=$(find_strays 2> /dev/null)
     [ -n "$strays" ] || return 0
     for one in $strays; do
       one=${one#/proc/}
@@ -342,6 +342,17 @@ kill_strays() {
     round=$((round + 1))
   done
   return 1
+}
+
+find_strays() {
+  # Busybox's grep reads up to the first NUL.
+  if printf 'a\000b\n' | grep -qF b; then
+    grep -lF "/.errand/runs/$run/" /proc/[0-9]*/environ
+    return
+  fi
+  for one in /proc/[0-9]*/environ; do
+    [ -r "$one" ] && tr '\000' '\n' < "$one" | grep -qF "/.errand/runs/$run/" && echo "$one"
+  done
 }
 
 # <pid>: the same for the same process only; nothing where it is no more.
