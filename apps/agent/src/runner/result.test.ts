@@ -31,10 +31,12 @@ it('rounds durations, and leaves what there is not', () => {
   expect(rounded(empty)).toEqual(empty)
   const duration_sec = 0.0257296660002321
   const compile = { exit_code: 0, signal: null, duration_sec, stdout: '', stderr: '', truncated: false }
+  const usage = { cpu_time_sec: 0.018167000000000003, peak_memory_mb: null }
   expect(
-    rounded({ ...empty, duration_sec, prepare_ms: 1.23456, run_ms: 25.7296660002321, compile }),
+    rounded({ ...empty, duration_sec, prepare_ms: 1.23456, run_ms: 25.7296660002321, compile, usage }),
   ).toMatchObject({
     duration_sec: 0.02573,
+    usage: { cpu_time_sec: 0.018167, peak_memory_mb: null },
     prepare_ms: 1.235,
     run_ms: 25.73,
     compile: { duration_sec: 0.02573 },

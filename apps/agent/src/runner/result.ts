@@ -33,14 +33,18 @@ export const errorOfStop: Record<StopReason, string | null> = {
   shutdown: 'the agent was stopped while it ran',
 }
 
-/** Clocks tell more digits than they know: durations in seconds get 6 decimals, those in milliseconds 3. */
+/** Clocks tell more digits than they know: times in seconds get 6 decimals, those in milliseconds 3, as do megabytes. */
 export function rounded(result: RunResult): RunResult {
-  const { duration_sec, prepare_ms, run_ms, compile } = result
+  const { duration_sec, prepare_ms, run_ms, compile, usage } = result
   return {
     ...result,
     duration_sec: toDecimals(duration_sec, 6),
     prepare_ms: toDecimals(prepare_ms, 3),
     run_ms: toDecimals(run_ms, 3),
+    usage: usage && {
+      cpu_time_sec: toDecimals(usage.cpu_time_sec, 6),
+      peak_memory_mb: toDecimals(usage.peak_memory_mb, 3),
+    },
     compile: compile && { ...compile, duration_sec: toDecimals(compile.duration_sec, 6) },
   }
 }
