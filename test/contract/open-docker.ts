@@ -14,7 +14,7 @@ export interface OpenDocker {
   logged: string[]
   /** Names of all that this backend left on the Engine but the volume of its box. */
   leftovers(): string[]
-  /** What of it is still there after 20 s: removal may go on after a result. */
+  /** What of it is still there after 45 s: removal may go on after a result, and the Engine may have much to do. */
   lasting(): Promise<string[]>
   close(): Promise<void>
 }
@@ -53,7 +53,7 @@ export async function openDocker(
     logged,
     leftovers,
     async lasting() {
-      const deadline = performance.now() + 20_000
+      const deadline = performance.now() + 45_000
       while (leftovers().length > 0 && performance.now() < deadline) await sleep(50)
       return leftovers()
     },
