@@ -63,7 +63,7 @@ export async function drive(driving: Driving): Promise<Driven> {
         driving.starting?.()
         ending.begin(phase, phase === 'compile' ? (driving.compileLimitMs ?? limitMs) : limitMs)
       },
-      exited: () => ending.exited(),
+      exited: (tookMs) => ending.exited(tookMs),
       output: (stream, bytes) => output.write(stream, bytes),
       counted: (stream, bytes) => output.counted(stream, bytes),
     })

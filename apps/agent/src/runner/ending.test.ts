@@ -63,6 +63,15 @@ describe('Ending', () => {
     expect(ending.times).toMatchObject({ startedAt: 40, endedAt: 50 })
   })
 
+  it('takes the time that was measured beside the program', () => {
+    const { ending, at } = make()
+    at(10)
+    ending.begin('run', 60_000)
+    at(105)
+    expect(ending.exited(100).ms).toBe(100)
+    expect(ending.times).toEqual({ startedAt: 5, endedAt: 105, ranMs: 100, durationMs: 100 })
+  })
+
   it('measures each phase and both together', () => {
     const { ending, at } = make()
     at(10)

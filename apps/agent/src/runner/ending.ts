@@ -70,15 +70,17 @@ export class Ending {
     this.#phase = { name: phase, startedAt, timer: setTimeout(() => this.stop('timed_out'), limitMs) }
   }
 
-  /** The phase's main process has ended. */
-  exited(): { stopped: StopReason | null; ms: number } {
+  /** The phase's main process has ended, `tookMs` after its start where whoever started it has measured that. */
+  exited(tookMs?: number): { stopped: StopReason | null; ms: number } {
     const phase = this.#phase
     if (!phase) return { stopped: this.#reason, ms: 0 }
     clearTimeout(phase.timer)
     this.#phase = undefined
     this.#endedPhases += 1
     this.#endedAt = this.#monotonic()
-    const ms = this.#endedAt - phase.startedAt
+    const ms = tookMs ?? this.#endedAt - phase.startedAt
+    // What we hear of a start comes a moment after it.
+    if (this.#endedPhases === 1) this.#startedAt = Math.min(phase.startedAt, this.#endedAt - ms)
     this.#durationMs += ms
     if (phase.name === 'run') this.#ranMs = ms
     return { stopped: this.#reason, ms }

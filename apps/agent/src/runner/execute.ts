@@ -91,7 +91,7 @@ async function run(
       slot: job.slot,
       signal: ending.signal,
       starting: starting(job, parts, spoolFailed),
-      exited: () => ending.exited(),
+      exited: (tookMs) => ending.exited(tookMs),
       output: (stream: Stream, bytes: Uint8Array) => output.write(stream, bytes),
       counted: (stream: Stream, bytes: number) => output.counted(stream, bytes),
     } satisfies Run)

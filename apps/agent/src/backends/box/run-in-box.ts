@@ -74,7 +74,7 @@ export async function runInBox(run: Run, connection: BoxConnection, bundle: Bund
           return
         case 'exited':
           exits.push(frame)
-          run.exited()
+          run.exited(frame.ms)
           return
         case 'ended':
           facts.push(frame)
