@@ -54,8 +54,12 @@ export async function openDocker(
     leftovers,
     async lasting() {
       const deadline = performance.now() + 45_000
-      while (leftovers().length > 0 && performance.now() < deadline) await sleep(50)
-      return leftovers()
+      let left = leftovers()
+      while (left.length > 0 && performance.now() < deadline) {
+        await sleep(50)
+        left = leftovers()
+      }
+      return left
     },
     close: () => backend.close(),
   }
