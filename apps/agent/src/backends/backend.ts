@@ -90,10 +90,9 @@ export interface Run {
   starting(phase: Phase, limitMs: number): void
   /**
    * To be called as soon as the phase's main process has ended, before its pipes are drained. From here on neither
-   * time limit nor cancel count. `stopped` is why we ended it, null if it ended by itself; `ms` is how long it ran:
-   * `tookMs` where that was measured beside it.
+   * time limit nor cancel count. `tookMs` is how long it ran, where that was measured beside it.
    */
-  exited(tookMs?: number): { stopped: StopReason | null; ms: number }
+  exited(tookMs?: number): void
   /**
    * Bytes that the program wrote, in order for each stream (the compiler's go to `compile`, not here). They are kept:
    * don't write to the buffer afterwards. All output must have been handed over before `run` settles. Read on as
