@@ -1,4 +1,4 @@
-import { submission as submissionSchema } from '@errand/shared'
+import { dependenciesFor, submission as submissionSchema } from '@errand/shared'
 import type { Assignment, Outcome, Stream, StreamTotals, SubmissionBody } from '@errand/shared'
 import type { Backend, RunEnd, StopReason } from '../../apps/agent/src/backends/backend.ts'
 import { Ending } from '../../apps/agent/src/runner/ending.ts'
@@ -57,6 +57,11 @@ export async function drive(driving: Driving): Promise<Driven> {
     const end = await driving.backend.run({
       assignment,
       submission,
+      dependencies: dependenciesFor(
+        { runtime: 'python', ...(driving.settings as { dependencies?: string[] }) },
+        assignment.runtime,
+        submission.dependencies,
+      ),
       slot: driving.slot ?? 0,
       signal: ending.signal,
       starting(phase, limitMs) {
@@ -83,9 +88,11 @@ function assignmentFor(
   return {
     id: crypto.randomUUID(),
     fence: ++fence,
+    type: 'code.execute',
     slot_class: 'run',
     attempt: 0,
     attempts_left: false,
+    submitted_at_ms: Date.now(),
     executor: {
       executor_type: backend.type,
       name: 'contract',

@@ -26,6 +26,9 @@ export async function openLocalhost(
       agentDir,
       spoolId: 'contract',
       slots: 2,
+      maintenanceSlots: 2,
+      stockChanged: () => {},
+      now: Date.now,
       policy: agentPolicy.parse({ allow_unsandboxed: true, work_dirs: [workDir], ...given.policy }),
       time: timeConstants,
       log: {

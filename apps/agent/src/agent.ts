@@ -6,7 +6,7 @@ import type { Backend } from './backends/backend.ts'
 import { Connection } from './connection/connection.ts'
 import { Lease } from './connection/lease.ts'
 import type { Monotonic } from './connection/monotonic.ts'
-import { ServerClock } from './connection/server-clock.ts'
+import type { ServerClock } from './connection/server-clock.ts'
 import type { JobMessage, SessionEvents } from './connection/session.ts'
 import { Delivery } from './delivery/delivery.ts'
 import type { AgentKey, Enrolled } from './identity.ts'
@@ -14,6 +14,7 @@ import type { Log } from './log.ts'
 import { recover } from './recover.ts'
 import { Runner } from './runner/runner.ts'
 import type { Spool } from './spool/spool.ts'
+import { StockReport } from './stock-report.ts'
 
 export interface AgentParts {
   /** Base address of the API. */
@@ -29,6 +30,7 @@ export interface AgentParts {
   version: string
   time: TimeConstants
   monotonic: Monotonic
+  clock: ServerClock
   random: () => number
   log: Log
 }
@@ -41,21 +43,22 @@ export class Agent {
   readonly #runner: Runner
   readonly #connection: Connection
   readonly #backends: Backend[]
+  readonly #stock: StockReport
   #runtimes: AgentReport['runtimes'] = {}
   #drained: Promise<void> | undefined
   #killed = new AbortController()
 
   constructor(parts: AgentParts) {
-    const { spool, time, monotonic, log } = parts
+    const { spool, time, monotonic, clock, log } = parts
     this.#parts = parts
     this.#backends = Object.values(parts.backends)
+    this.#stock = new StockReport(this.#backends, time.pollEveryMs)
     const lease = new Lease({
       time,
       monotonic,
       kept: spool.leaseSentAt,
       keep: (sentAt) => this.#keepLease(sentAt),
     })
-    const clock = new ServerClock(monotonic)
     const delivery = new Delivery({
       spool,
       restMs: time.pollEveryMs,
@@ -106,6 +109,11 @@ export class Agent {
       for (const backend of this.#backends) await backend.close()
       spool.close()
     }
+  }
+
+  /** What lies on this host because of Errand is not what the API was told. */
+  stockChanged(): void {
+    this.#stock.changed()
   }
 
   /** Takes no more, finishes what runs, delivers what can be delivered; then `run` returns. */
@@ -160,13 +168,17 @@ export class Agent {
           session,
           jobs.filter((job) => job.verdict === 'keep'),
         )
+        this.#stock.attach((stock) => session.send({ type: 'stock', stock }))
         this.#parts.log.info({ jobs: jobs.length }, 'connected to the API')
       },
       grant: () => this.#runner.grant(),
       received: (message) => this.#received(message),
       answer: (question) => answer(question, this.#parts),
       notUnderstood: (claim, slots) => this.#runner.handBackUnread(claim, slots),
-      closed: () => this.#delivery.detach(),
+      closed: () => {
+        this.#delivery.detach()
+        this.#stock.detach()
+      },
     }
   }
 

@@ -6,6 +6,8 @@ export type CrashPoint =
   | 'started'
   | 'first_chunk'
   | 'exited'
+  | 'locking'
+  | 'brought'
   | 'spooled_result'
   | 'sent_result'
   | 'acked_result'

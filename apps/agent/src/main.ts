@@ -6,6 +6,7 @@ import { Agent } from './agent.ts'
 import { makeBackends } from './backends/make-backends.ts'
 import { bootId } from './boot-id.ts'
 import { monotonic } from './connection/monotonic.ts'
+import { ServerClock } from './connection/server-clock.ts'
 import { enroll } from './enroll.ts'
 import { readEnvironment } from './environment.ts'
 import { readIdentity, readOrCreateKey } from './identity.ts'
@@ -19,6 +20,9 @@ import { onStopSignals } from './stop-signals.ts'
 
 /** What an ssh run costs, it costs its target. */
 const sshSlots = 16
+
+/** Image downloads and installations at once: they share network and disk. */
+const maintenanceSlots = 2
 
 class Misconfigured extends Error {}
 
@@ -56,20 +60,24 @@ async function main(): Promise<'drained' | 'killed'> {
   const slots = {
     run: policy.slots.run ?? availableParallelism(),
     ssh: policy.backends.includes('ssh') ? sshSlots : 0,
-    maintenance: 0,
+    maintenance: maintenanceSlots,
   }
+  const clock = new ServerClock(monotonic)
   const backends = makeBackends(
     {
       agentDir,
       spoolId: spool.id,
       slots: placesFor(slots.run),
+      maintenanceSlots: placesFor(maintenanceSlots),
+      stockChanged: () => agent.stockChanged(),
+      now: () => clock.now(),
       policy,
       time,
       log: logging.codeExecutor.child({ agent_id: identity.agent_id }),
     },
     fakeBackend,
   )
-  const agent = new Agent({
+  const agent: Agent = new Agent({
     url,
     identity,
     key,
@@ -82,6 +90,7 @@ async function main(): Promise<'drained' | 'killed'> {
     version: packageJson.version,
     time,
     monotonic,
+    clock,
     random: Math.random,
     log,
   })

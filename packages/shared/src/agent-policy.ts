@@ -23,6 +23,23 @@ export const agentPolicy = z.strictObject({
   private_key_paths: z.array(plainText(4_096)).default([]),
   /** Images that executors may name, however they are written (`python:3.11` is `docker.io/library/python:3.11`); absent: any. */
   images: z.array(imageName).optional(),
+  /** Package indexes that executors may name, each as a prefix of `index_url`; absent: any. */
+  index_urls: z.array(plainText(2_048)).optional(),
+  /** `index_dir` values that executors may name. */
+  index_dirs: z.array(plainText(4_096)).default([]),
+  /**
+   * Room for what Errand brings: images and dependency sets that were not used for longest go first, and what is in use
+   * never does. Nothing is brought that would leave less than `min_free_mb` on its disk.
+   */
+  disk: z
+    .strictObject({
+      images_mb: z.int().positive().default(20_480),
+      sets_mb: z.int().positive().default(10_240),
+      /** Dependency sets that were not used for so long go too. */
+      sets_max_age_days: z.number().positive().default(30),
+      min_free_mb: z.int().min(0).default(1_024),
+    })
+    .prefault({}),
   max_timeout_sec: z.number().positive().optional(),
   max_output_limit_kb: z.int().positive().optional(),
   max_mem_limit_mb: z.int().positive().optional(),

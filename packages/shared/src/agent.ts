@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { agentStock } from './agent-stock.ts'
 import { executorType } from './executor-config.ts'
 import { isolation } from './execution.ts'
 import { runtimeName } from './runtimes.ts'
@@ -63,6 +64,8 @@ export const agent = z.strictObject({
   created_at: z.iso.datetime(),
   report: agentReport.nullable(),
   jobs_held: z.int(),
+  /** Null until it has told. */
+  stock: agentStock.nullable(),
 })
 export type Agent = z.infer<typeof agent>
 

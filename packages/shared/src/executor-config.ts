@@ -1,15 +1,26 @@
 import { z } from 'zod'
+import { dependencies, dependencyFaults } from './dependencies.ts'
 import { hostKeyLine, hostKeySha256 } from './host-key.ts'
 import { imageName } from './image-reference.ts'
 import { sizeLimits } from './size-limits.ts'
 import { labels, name, oneLine, plainText, seconds } from './text.ts'
-import { runtimeName } from './runtimes.ts'
+import { runtimeName, type RuntimeName } from './runtimes.ts'
 
 /** `docker`: container on an Engine; `ssh`: remote system; `localhost`: the agent's own host. */
 export const executorType = z.enum(['docker', 'ssh', 'localhost'])
 export type ExecutorType = z.infer<typeof executorType>
 
 const absolutePath = plainText(4_096).refine((path) => path.startsWith('/'), 'must be an absolute path')
+
+/** Whoever may read the executor sees it: credentials go into `index_auth`. */
+const indexUrl = z
+  .url({ protocol: /^https?$/ })
+  .max(2_048)
+  .refine(
+    (url) => !/[?#]|\/\/[^/]*@/.test(url),
+    'must have no query, fragment or credentials (see index_auth)',
+  )
+const credentials = z.strictObject({ username: oneLine(256), password: plainText(8_192) })
 
 /** Keys that every executor has, with the defaults of architecture.md. Times are seconds, sizes as the names say. */
 const common = {
@@ -24,7 +35,16 @@ const common = {
   agent_labels: labels.default({}),
   /** At most this many of its executions are assigned or running at once, whichever agents they are on. */
   max_concurrency: z.int().min(1).max(100_000).optional(),
+  /** Whether callers may name packages beside `dependencies`. */
   allow_dependencies: z.boolean().default(false),
+  /** Packages that every execution in the executor's own runtime has. */
+  dependencies: dependencies.optional(),
+  /** Where packages come from: an index of the runtime's kind (Python's simple index, an npm registry), or a folder of the agent's host with wheels or tarballs. */
+  index_url: indexUrl.optional(),
+  index_dir: absolutePath.optional(),
+  index_auth: credentials.optional(),
+  /** Whether packages may run code while they are installed: source distributions, npm's install scripts. */
+  allow_install_scripts: z.boolean().default(false),
   description: oneLine(1_000).optional(),
   enabled: z.boolean().default(true),
 }
@@ -42,7 +62,7 @@ export const dockerExecutor = z
     disk_limit_mb: z.int().min(1).max(1_048_576).default(256),
     network: z.enum(['none', 'bridge']).default('none'),
     pull_policy: z.enum(['missing', 'always', 'never']).default('missing'),
-    registry_auth: z.strictObject({ username: oneLine(256), password: plainText(8_192) }).optional(),
+    registry_auth: credentials.optional(),
     warm: z.int().min(0).max(1_000).default(0),
     engine: z.enum(['docker', 'oci']).default('docker'),
     oci_runtime: name.optional(),
@@ -56,6 +76,7 @@ export const dockerExecutor = z
       .optional(),
   })
   .superRefine(timeoutsAgree)
+  .superRefine(dependenciesAgree)
 
 /**
  * While it is disabled, host key and credentials may be missing: so it can be made before its target's key is known,
@@ -80,6 +101,7 @@ export const sshExecutor = z
     disk_limit_mb: z.int().min(1).max(1_048_576).optional(),
   })
   .superRefine(timeoutsAgree)
+  .superRefine(dependenciesAgree)
   .superRefine((given, context) => {
     const issue = (path: string, message: string) =>
       context.addIssue({ code: 'custom', path: [path], message })
@@ -108,6 +130,7 @@ export const localhostExecutor = z
     disk_limit_mb: z.int().min(1).max(1_048_576).optional(),
   })
   .superRefine(timeoutsAgree)
+  .superRefine(dependenciesAgree)
 
 export type DockerExecutor = z.infer<typeof dockerExecutor>
 export type SshExecutor = z.infer<typeof sshExecutor>
@@ -132,9 +155,9 @@ export function isKeyPath(privateKey: string): boolean {
 
 /** Fields that are write-only, encrypted at rest, and sent only to the agent that runs the job (promise 9). */
 export const secretFields: Record<ExecutorType, readonly string[]> = {
-  docker: ['registry_auth'],
-  ssh: ['password', 'private_key', 'passphrase'],
-  localhost: [],
+  docker: ['registry_auth', 'index_auth'],
+  ssh: ['password', 'private_key', 'passphrase', 'index_auth'],
+  localhost: ['index_auth'],
 }
 
 /** What is in the contract but still to come, with the one value it may have until then. */
@@ -156,6 +179,36 @@ function timeoutsAgree(
 ): void {
   if (given.timeout_sec > maxTimeoutSec(given))
     context.addIssue({ code: 'custom', path: ['max_timeout_sec'], message: 'must not be below timeout_sec' })
+}
+
+function dependenciesAgree(
+  given: {
+    runtime: RuntimeName
+    dependencies?: string[] | undefined
+    allow_dependencies: boolean
+    index_url?: string | undefined
+    index_dir?: string | undefined
+    index_auth?: unknown
+  },
+  context: z.RefinementCtx,
+): void {
+  const issue = (path: (string | number)[], message: string) =>
+    context.addIssue({ code: 'custom', path, message })
+  const { dependencies = [], runtime, index_url, index_dir } = given
+  for (const { index, detail } of dependencyFaults(runtime, dependencies))
+    issue(['dependencies', index], detail)
+  if (
+    (dependencies.length > 0 || given.allow_dependencies) &&
+    index_url === undefined &&
+    index_dir === undefined
+  )
+    issue(
+      ['index_url'],
+      'is required (or index_dir) where there are dependencies: nothing is fetched from elsewhere',
+    )
+  if (index_url !== undefined && index_dir !== undefined)
+    issue(['index_dir'], 'must not be given together with index_url')
+  if (given.index_auth !== undefined && index_url === undefined) issue(['index_auth'], 'needs index_url')
 }
 
 /** `POST /executors`: a name, a type and that type's keys. */

@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { dependencies } from './dependencies.ts'
 import { limits } from './limits.ts'
 import { runtimeName } from './runtimes.ts'
 import { sizeLimits } from './size-limits.ts'
@@ -54,7 +55,8 @@ export const submission = z
     timeout_sec: seconds.optional(),
     limits: limits.default({}),
     network: z.enum(['none', 'bridge']).optional(),
-    dependencies: z.array(oneLine(512)).max(1_000).optional(),
+    /** Packages, where the executor allows them; beside those that it names itself. */
+    dependencies: dependencies.optional(),
     artifacts: z.array(oneLine(1_024)).max(1_000).optional(),
     /** Higher first. */
     priority: z.int().min(-100).max(100).default(0),

@@ -1,11 +1,16 @@
 import type {
   AgentPolicy,
   AgentReport,
+  AgentStock,
   AssignedExecutor,
   Assignment,
   BackendReport,
   CheckReport,
   ExecutorType,
+  JobLogLine,
+  JobProgress,
+  JobResult,
+  MaintenanceType,
   Phase,
   RunResult,
   Stream,
@@ -22,6 +27,12 @@ export interface BackendParts {
   spoolId: string
   /** How many runs there may be at once, with those that are still being cleared away; `run.slot` is below it. */
   slots: number
+  /** The same of maintenance jobs. */
+  maintenanceSlots: number
+  /** What `stock` tells has changed. */
+  stockChanged: () => void
+  /** The API's clock, Unix milliseconds. */
+  now: () => number
   policy: AgentPolicy
   time: TimeConstants
   log: Log
@@ -57,8 +68,37 @@ export interface Backend {
    * @throws in words for people, when it can't be reached
    */
   hostKeys?(target: { host: string; port: number; signal: AbortSignal }): Promise<string[]>
+  /**
+   * docker: brings the executor's image to the Engine (`docker_image.download`).
+   *
+   * @throws {Rejected} what would fail again: no such image, credentials refused, no room; anything else may be tried again
+   */
+  download?(work: Maintenance): Promise<JobResult>
+  /**
+   * Installs a dependency set where this executor's code runs (`runtime.install`). Whoever finds it there is done.
+   *
+   * @throws {Rejected} what would fail again; {Missing} the image that it is for; anything else may be tried again
+   */
+  install?(work: Maintenance & { dependencies: readonly string[] }): Promise<JobResult>
+  /** What lies on this host, its Engine or targets because of Errand, most recently used first. Never rejects. */
+  stock?(): Promise<Partial<AgentStock>>
   /** After the last run. */
   close(): Promise<void>
+}
+
+/** A maintenance job under way, as the backend sees it. */
+export interface Maintenance {
+  readonly assignment: Assignment
+  /** 0 up to `maintenance - 1`; no two of these at the same time have the same. */
+  readonly slot: number
+  /** As `Run.signal`: what is under way ends at once, and nothing half done is left to be taken for whole. */
+  readonly signal: AbortSignal
+  /** To be called once, before anything is fetched; begins the time limit. Throws as `Run.starting` does. */
+  readonly starting: () => void
+  /** As often as there is news: it is told at most every half second. */
+  readonly progress: (progress: JobProgress) => void
+  /** A line of the job's log. */
+  readonly log: (level: JobLogLine['level'], message: string) => void
 }
 
 /** What is asked of `check`: as much of an assignment as there is without a job. */
@@ -73,6 +113,8 @@ export type StopReason = 'canceled' | 'timed_out' | 'output_limit' | 'lease_lost
 export interface Run {
   readonly assignment: Assignment
   readonly submission: Submission
+  /** Of this run, normalised; empty where there are none. */
+  readonly dependencies: readonly string[]
   /** 0 up to `slots - 1`; no two runs at the same time have the same. */
   readonly slot: number
   /**
@@ -136,6 +178,17 @@ export interface RunEnd extends Pick<
 /** Refused by policy, isolation or a missing runtime; the message is for the caller. */
 export class Rejected extends Error {
   override readonly name = 'Rejected'
+}
+
+/** What it needs is not here, and a maintenance job would bring it: nothing was started. The message says what is missing. */
+export class Missing extends Error {
+  override readonly name = 'Missing'
+  readonly need: MaintenanceType
+
+  constructor(need: MaintenanceType, message: string) {
+    super(message)
+    this.need = need
+  }
 }
 
 /** It may have run, and how it ended can't be known any more; the message says why. */

@@ -1,5 +1,14 @@
 import { sizeLimits } from '@errand/shared'
-import type { AgentMessage, ApiMessage, Held, Offsets, RunResult, Stream } from '@errand/shared'
+import type {
+  AgentMessage,
+  ApiMessage,
+  Held,
+  JobProgress,
+  MaintenanceType,
+  Offsets,
+  RunResult,
+  Stream,
+} from '@errand/shared'
 import { claimKey } from '../claim.ts'
 import type { Claim } from '../claim.ts'
 import { crashPoint } from '../crash-point.ts'
@@ -101,6 +110,20 @@ export class Delivery {
   handBack(claim: Claim, reason: string): void {
     this.forget(claim)
     this.#sender?.send({ type: 'return', id: claim.id, fence: claim.fence, reason: reason.slice(0, 1_000) })
+  }
+
+  /** The same, and the job that brings what it needs is to be waited for. */
+  lock(claim: Claim, need: MaintenanceType, reason: string): void {
+    crashPoint('locking')
+    this.forget(claim)
+    const { id, fence } = claim
+    this.#sender?.send({ type: 'lock', id, fence, need, reason: reason.slice(0, 1_000) })
+  }
+
+  /** Not kept: the next says more. */
+  progress(claim: Claim, progress: JobProgress): void {
+    const job = this.#get(claim)
+    if (job) this.#sender?.send({ type: 'progress', id: job.id, fence: job.fence, progress })
   }
 
   forget(claim: Claim): void {

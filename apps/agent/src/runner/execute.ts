@@ -1,15 +1,24 @@
-import { emptyResult } from '@errand/shared'
-import type { Phase, RunResult, Stream, StreamTotals } from '@errand/shared'
-import { Lost, NotStarted, Rejected } from '../backends/backend.ts'
+import { dependenciesFor, emptyResult } from '@errand/shared'
+import type {
+  Assignment,
+  ExecutorSettings,
+  Phase,
+  RunResult,
+  Stream,
+  StreamTotals,
+  Submission,
+} from '@errand/shared'
+import { Lost, Missing, NotStarted, Rejected } from '../backends/backend.ts'
 import type { Run, RunEnd } from '../backends/backend.ts'
 import { crashPoint } from '../crash-point.ts'
 import { refusal } from '../policy.ts'
 import { InputUnavailable, readInput } from './input.ts'
+import { maintain } from './maintain.ts'
 import { Output } from './output.ts'
 import { errorOfStop, errorText, fittingReport, outcomeOf, outcomeOfStop, rounded } from './result.ts'
 import type { RunnerParts, RunningJob } from './runner.ts'
 
-type Ended = Partial<RunResult> & Pick<RunResult, 'outcome'> & Pick<RunEnd, 'gone'>
+type Ended = Partial<RunResult> & Pick<RunResult, 'outcome'> & Partial<Pick<RunEnd, 'gone'>>
 
 /**
  * Takes one accepted job to its result, or hands it back when its program was never started. Settles once everything
@@ -28,6 +37,12 @@ export async function execute(
   })
   const ended = await run(job, parts, output, spoolFailed)
   const totals = output.end()
+  if (ended instanceof Missing) {
+    if (job.dropped) return
+    log.info({ execution_id: job.id, fence: job.fence, reason: ended.message }, 'locked')
+    delivery.lock(job, ended.need, ended.message)
+    return
+  }
   if (typeof ended === 'string') {
     if (job.dropped) return
     log.info({ execution_id: job.id, fence: job.fence, reason: ended }, 'handed back')
@@ -69,18 +84,24 @@ function openOutput(job: RunningJob, parts: RunnerParts, onSpoolFailure: (error:
   })
 }
 
-/** How it ended; or, in words, why it is handed back. */
+/** How it ended; or, in words, why it is handed back; or what it lacks. */
 async function run(
   job: RunningJob,
   parts: RunnerParts,
   output: Output,
   spoolFailed: (error: unknown) => void,
-): Promise<Ended | string> {
+): Promise<Ended | Missing | string> {
   const { assignment, ending } = job
   try {
     const refused = refusal(parts.policy, assignment)
     if (refused !== undefined) throw new Rejected(refused)
     const mayStart = () => parts.lease.alive
+    if (assignment.type !== 'code.execute') {
+      const begin = starting(job, parts, spoolFailed)
+      const limitMs = assignment.limits.timeout_sec * 1_000
+      const brought = await maintain(job, parts, output, () => begin('run', limitMs))
+      return { outcome: 'succeeded', brought }
+    }
     const submission = await readInput(assignment, { ...parts, mayStart }, ending.signal)
     output.onLimit = () => {
       if (submission.on_output_limit === 'kill') ending.stop('output_limit')
@@ -88,6 +109,7 @@ async function run(
     const end = await job.backend.run({
       assignment,
       submission,
+      dependencies: dependenciesOf(assignment, submission),
       slot: job.slot,
       signal: ending.signal,
       starting: starting(job, parts, spoolFailed),
@@ -102,6 +124,10 @@ async function run(
   } finally {
     ending.exited()
   }
+}
+
+function dependenciesOf({ executor, runtime }: Assignment, { dependencies }: Submission): string[] {
+  return dependenciesFor(executor.settings as ExecutorSettings, runtime, dependencies)
 }
 
 function starting(
@@ -140,10 +166,11 @@ function endedBy(job: RunningJob, end: RunEnd): Ended {
 }
 
 /** The backend came to no end of a program: stopped before, refused, or our own failure. */
-function endedWithout(job: RunningJob, parts: RunnerParts, error: unknown): Ended | string {
+function endedWithout(job: RunningJob, parts: RunnerParts, error: unknown): Ended | Missing | string {
   const { reason, started } = job.ending
   const ownFault = !(
     error instanceof Rejected ||
+    error instanceof Missing ||
     error instanceof InputUnavailable ||
     error instanceof NotStarted ||
     error instanceof Lost
@@ -153,6 +180,7 @@ function endedWithout(job: RunningJob, parts: RunnerParts, error: unknown): Ende
   if (reason && (started || reason === 'canceled'))
     return { outcome: outcomeOfStop[reason], error: errorOfStop[reason] }
   if (reason) return 'the agent gave it up before it started'
+  if (error instanceof Missing) return error
   if (error instanceof Rejected) return { outcome: 'rejected', error: error.message }
   if (error instanceof InputUnavailable) return error.message
   if (error instanceof Lost) return { outcome: 'lost', error: error.message }

@@ -8,6 +8,7 @@ import { Agent } from '../agent.ts'
 import type { Backend } from '../backends/backend.ts'
 import { createFake } from '../backends/fake/fake.ts'
 import { monotonic } from '../connection/monotonic.ts'
+import { ServerClock } from '../connection/server-clock.ts'
 import { readOrCreateKey } from '../identity.ts'
 import type { Log } from '../log.ts'
 import { Spool } from '../spool/spool.ts'
@@ -32,6 +33,7 @@ export function startAgent(
   const key = readOrCreateKey(agentDir)
   const spool = new Spool(agentDir, 'boot-1')
   const agent = new Agent({
+    clock: new ServerClock(monotonic),
     url: api.url,
     identity: api.know(key.publicKey),
     key,
@@ -39,7 +41,7 @@ export function startAgent(
     spool,
     bootId: 'boot-1',
     backends: { localhost: { ...createFake(), ...given.backend } },
-    slots: { run: given.slots ?? 2, ssh: 0, maintenance: 0 },
+    slots: { run: given.slots ?? 2, ssh: 0, maintenance: 2 },
     hostname: 'host',
     version: '0',
     time: { ...scaleTime(1), reconnectMinMs: 20, handshakeMs: 500, ...given.time },
@@ -73,9 +75,11 @@ export function assignment(
   return {
     id: randomUUID(),
     fence: randomInt(1, 2 ** 40),
+    type: 'code.execute',
     slot_class: 'run',
     attempt: 0,
     attempts_left: false,
+    submitted_at_ms: Date.now(),
     executor: {
       executor_type: 'localhost',
       name: 'local',

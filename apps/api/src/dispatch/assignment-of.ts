@@ -22,8 +22,10 @@ export function createAssignmentOf(db: Database, secrets: Secrets): (claim: Clai
       job: {
         id,
         fence,
+        type: execution.type,
         slot_class: slotClassOf(executor_type),
         attempt: execution.attempt,
+        submitted_at_ms: execution.created_at.getTime(),
         attempts_left: execution.attempt + 1 < execution.max_attempts,
         executor: { executor_type, name, config_id, source, settings },
         runtime: execution.runtime,

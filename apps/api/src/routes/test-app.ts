@@ -295,4 +295,5 @@ const succeeded: Omit<RunResult, 'stdout' | 'stderr'> = {
   usage: null,
   isolation,
   compile: null,
+  brought: null,
 }

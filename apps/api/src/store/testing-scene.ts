@@ -168,6 +168,7 @@ export function succeeded(): RunResult {
     usage: { cpu_time_sec: 0.01, peak_memory_mb: 8 },
     isolation: null,
     compile: null,
+    brought: null,
     stdout: totals(new Uint8Array()),
     stderr: totals(new Uint8Array()),
   }

@@ -24,6 +24,7 @@ const agent = (given: Partial<Agent> = {}): Agent => ({
   last_seen_at: null,
   created_at: new Date().toISOString(),
   jobs_held: 0,
+  stock: null,
   report: reporting({ localhost: offers }),
   ...given,
 })

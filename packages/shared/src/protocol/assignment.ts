@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import { executorType } from '../executor-config.ts'
+import { jobType } from '../job.ts'
 import { appliedLimits } from '../limits.ts'
 import { runtimeName } from '../runtimes.ts'
 import { slotClass } from '../agent.ts'
@@ -12,11 +13,14 @@ import { slotClass } from '../agent.ts'
 export const assignment = z.object({
   id: z.uuid(),
   fence: z.int(),
+  type: jobType.default('code.execute'),
   slot_class: slotClass,
   /** The starts and unproven ends before this claim. */
   attempt: z.int(),
   /** Whether another attempt is allowed after this one: then a lost lease ends it at once. */
   attempts_left: z.boolean(),
+  /** Unix milliseconds of the database's clock; 0 from an older API. */
+  submitted_at_ms: z.number().default(0),
   executor: z.object({
     executor_type: executorType,
     name: z.string(),
@@ -30,6 +34,7 @@ export const assignment = z.object({
   limits: appliedLimits,
   /** Limits that the caller or the executor set by name, which must be kept or the job refused. */
   required_limits: z.array(z.string()),
+  /** Of a maintenance job: its params. */
   request: z.unknown().optional(),
   input: z.object({ token: z.string(), bytes: z.int(), sha256: z.string() }).optional(),
 })

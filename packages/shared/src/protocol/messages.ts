@@ -1,6 +1,8 @@
 import { z } from 'zod'
+import { agentStock } from '../agent-stock.ts'
 import { agentReport } from '../agent.ts'
 import { checkReport } from '../executor-check.ts'
+import { jobProgress, maintenanceType } from '../job.ts'
 import { assignedExecutor, assignment } from './assignment.ts'
 import { runResult } from './result.ts'
 
@@ -59,6 +61,12 @@ export const agentMessage = z.discriminatedUnion('type', [
   z.object({ type: z.literal('finish'), id, fence, inline: offsets, result: runResult }),
   /** Handed back unstarted, with the reason in words. */
   z.object({ type: z.literal('return'), id, fence, reason: z.string().max(1_000) }),
+  /** Handed back unstarted: what it needs is not here, and a job of that type would bring it. Answered by `returned`. */
+  z.object({ type: z.literal('lock'), id, fence, need: maintenanceType, reason: z.string().max(1_000) }),
+  /** How far a maintenance job is. Not answered; one that is lost is made good by the next. */
+  z.object({ type: z.literal('progress'), id, fence, progress: jobProgress }),
+  /** What lies on the agent's host, whenever that has changed. Not answered; told anew at each connect. */
+  z.object({ type: z.literal('stock'), stock: agentStock }),
   /** The answer to `check`. */
   z.object({ type: z.literal('checked'), request_id: id, report: checkReport }),
   /** The answer to `host_key`: the public key lines that the target presents, or why it could not be asked. */

@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import { compileReport, isolation, usage } from '../execution.ts'
+import { jobResult } from '../job.ts'
 import { outcome, phase } from '../status.ts'
 
 /** One stream at its end. `sha256` (hex) and `stored` speak of the bytes sent, `bytes` of those the program wrote. */
@@ -33,6 +34,8 @@ export const runResult = z.object({
   compile: compileReport.nullable(),
   stdout: streamTotals,
   stderr: streamTotals,
+  /** Of a maintenance job that succeeded. */
+  brought: jobResult.nullable().default(null),
 })
 export type RunResult = z.infer<typeof runResult>
 
@@ -66,6 +69,7 @@ export function emptyResult(
     usage: null,
     isolation: null,
     compile: null,
+    brought: null,
     ...totals,
   }
 }

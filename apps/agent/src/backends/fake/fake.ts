@@ -1,7 +1,7 @@
 import { appendFileSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { z } from 'zod'
-import { Rejected } from '../backend.ts'
+import { Missing, Rejected } from '../backend.ts'
 import type { Backend, Run, RunEnd } from '../backend.ts'
 
 /** One thing that the fake program does. */
@@ -25,20 +25,52 @@ const script = z.strictObject({
   steps: z.array(step),
 })
 
-/** Runs nothing: does what the job's `code` says, under limits and signals like any backend. For system tests. */
+/**
+ * Runs nothing: does what the job's `code` says, under limits and signals like any backend. For system tests. It installs
+ * nothing either: a dependency `sleep-500` takes so many milliseconds, `fail` fails, `fail-once` does at the first
+ * attempt, `refuse` is refused.
+ */
 export function createFake(): Backend {
+  const installed = new Set<string>()
   return {
     type: 'localhost',
     probe: () => Promise.resolve({ available: true, isolation: null, missing: [] }),
     runtimes: () => Promise.resolve({ python: '3.0.0' }),
     recover: () => Promise.resolve(),
-    run: runScript,
+    async run(run) {
+      const set = run.dependencies.join()
+      if (set !== '' && !installed.has(set)) throw new Missing('runtime.install', `${set} is not installed`)
+      return runScript(run)
+    },
+    async install(work) {
+      work.starting()
+      await pretendToInstall(work)
+      installed.add(work.dependencies.join())
+      return { digest: null, bytes: 1, already_there: false, took_ms: 1 }
+    },
     check: () =>
       Promise.resolve({
         runtime_id: 'python3.0.0',
         findings: [{ what: 'interpreter', ok: true, detail: 'python3.0.0, which runs nothing' }],
       }),
     close: () => Promise.resolve(),
+  }
+}
+
+async function pretendToInstall({
+  dependencies,
+  assignment,
+  signal,
+  progress,
+  log,
+}: Parameters<NonNullable<Backend['install']>>[0]): Promise<void> {
+  for (const one of dependencies) {
+    log('info', `installing ${one}`)
+    progress({ phase: 'installing', bytes_done: 1, bytes_total: null, percent: null, bytes_per_sec: null })
+    await pause(Number(/^sleep-(\d+)/.exec(one)?.[1] ?? 0), signal)
+    signal.throwIfAborted()
+    if (one === 'fail' || (one === 'fail-once' && assignment.attempt === 0)) throw new Error('it failed')
+    if (one === 'refuse') throw new Rejected('it is refused')
   }
 }
 
