@@ -1,4 +1,4 @@
-import type { AgentReport } from '@errand/shared'
+import type { AgentReport, AgentStock } from '@errand/shared'
 import { sql } from 'drizzle-orm'
 import { bigint, boolean, jsonb, pgTable, text, uniqueIndex, uuid } from 'drizzle-orm/pg-core'
 import { moment } from '../columns.ts'
@@ -22,6 +22,8 @@ export const agents = pgTable(
     revoked_at: moment('revoked_at'),
     last_seen_at: moment('last_seen_at'),
     report: jsonb('report').$type<AgentReport>(),
+    /** What lies there because of Errand. */
+    stock: jsonb('stock').$type<AgentStock>(),
     created_at: moment('created_at').notNull().defaultNow(),
   },
   (table) => [

@@ -13,6 +13,7 @@ import {
   uuid,
 } from 'drizzle-orm/pg-core'
 import { bytea, moment, oneOf } from '../columns.ts'
+import { agents } from './agents.ts'
 
 /** The parent of the seed's three tables. */
 export const code_executors = pgTable(
@@ -86,16 +87,21 @@ export const executor_secrets = pgTable(
   (table) => [primaryKey({ columns: [table.config_id, table.field] })],
 )
 
-/** What a waiting job needs: an executor, and an agent with all of these labels. Never deleted. */
+/**
+ * What a waiting job needs: an executor, and an agent with all of these labels; or, for maintenance, that one agent.
+ * Never deleted.
+ */
 export const queues = pgTable(
   'queues',
   {
     id: integer('id').primaryKey().generatedAlwaysAsIdentity(),
-    executor_id: uuid('executor_id')
-      .notNull()
-      .references(() => code_executors.id),
+    executor_id: uuid('executor_id').references(() => code_executors.id),
+    agent_id: uuid('agent_id').references(() => agents.id),
     /** jsonb compares by value, so the order of the keys does not matter. */
     labels: jsonb('labels').$type<Record<string, string>>().notNull(),
   },
-  (table) => [unique('queues_need').on(table.executor_id, table.labels)],
+  (table) => [
+    unique('queues_need').on(table.executor_id, table.labels, table.agent_id).nullsNotDistinct(),
+    check('queues_of_one_kind', sql`(executor_id is null) <> (agent_id is null)`),
+  ],
 )

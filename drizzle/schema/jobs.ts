@@ -1,6 +1,8 @@
 import {
   heldStatuses,
   type AppliedLimits,
+  type JobProgress,
+  type JobResult,
   type LimitName,
   type Outcome,
   type JobType,
@@ -19,7 +21,9 @@ import {
   pgSequence,
   pgTable,
   text,
+  primaryKey,
   timestamp,
+  uniqueIndex,
   uuid,
 } from 'drizzle-orm/pg-core'
 import { bytea, moment, oneOf } from '../columns.ts'
@@ -44,6 +48,7 @@ export const jobs = pgTable(
     outcome: text('outcome').$type<Outcome>(),
     project: text('project').notNull(),
     key_id: uuid('key_id').notNull(),
+    /** 0: none, it is done in parts. */
     queue_id: integer('queue_id').notNull(),
     executor_id: uuid('executor_id').notNull(),
     executor_name: text('executor_name').notNull(),
@@ -65,6 +70,15 @@ export const jobs = pgTable(
     limits: jsonb('limits').$type<AppliedLimits>().notNull(),
     required_limits: jsonb('required_limits').$type<LimitName[]>().notNull(),
     labels: jsonb('labels').$type<Record<string, string>>().notNull(),
+    /** Of a maintenance job that one agent is to do: only that agent may claim it. */
+    target_agent_id: uuid('target_agent_id'),
+    /** What it brings there: there is never more than one live job for it. */
+    need_key: text('need_key'),
+    /** An execution that was unlocked goes to this agent, which has what it waited for, until then. */
+    preferred_agent_id: uuid('preferred_agent_id'),
+    preferred_until: moment('preferred_until'),
+    /** How often it has been locked: what was brought and is missing again and again is no way forward. */
+    times_locked: integer('times_locked').notNull().default(0),
     /** A `waiting` or `retrying` job is not claimed before this. */
     not_before: moment('not_before'),
     /** How long it may wait for an agent, from its submission and again from each retry. */
@@ -91,6 +105,20 @@ export const jobs = pgTable(
     index('jobs_expiring')
       .on(table.expires_at)
       .where(sql`status in ('waiting', 'locked', 'retrying') and expires_at is not null`),
+    index('jobs_locked')
+      .on(table.locked_by)
+      .where(sql`status = 'locked'`),
+    /** One download an agent and image, one installation an agent and set, however many ask (the insert finds out). */
+    uniqueIndex('jobs_one_maintenance')
+      .on(table.target_agent_id, table.need_key)
+      .where(sql`target_agent_id is not null and outcome is null`),
+    /** Those that have no agent yet. */
+    index('jobs_to_plan')
+      .on(table.created_at)
+      .where(sql`status = 'waiting' and queue_id = 0`),
+    index('jobs_maintenance_by_age')
+      .on(table.created_at, table.id)
+      .where(sql`type <> 'code.execute'`),
     index('jobs_by_age').on(table.created_at, table.id),
     /** In a function (see the migration that makes it): PostgreSQL parses every CHECK anew in every statement. */
     check(
@@ -98,6 +126,52 @@ export const jobs = pgTable(
       sql`possible_job(type, status, outcome, agent_id, epoch, fence, locked_by, attempt, max_attempts, created_at, started_at, ended_at)`,
     ),
   ],
+)
+
+/** What a job has that is no execution. */
+export const maintenance_jobs = pgTable('maintenance_jobs', {
+  id: uuid('id')
+    .primaryKey()
+    .references(() => jobs.id, { onDelete: 'cascade' }),
+  params: jsonb('params').$type<Record<string, unknown>>().notNull(),
+  /** The newest that was told, and by which claim. */
+  progress: jsonb('progress').$type<JobProgress>(),
+  progress_fence: bigint('progress_fence', { mode: 'number' }),
+  brought: jsonb('brought').$type<JobResult>(),
+})
+
+/** A job that callers ask for is done in parts, each by one agent; a part may be of several such jobs. */
+export const job_parts = pgTable(
+  'job_parts',
+  {
+    job_id: uuid('job_id')
+      .notNull()
+      .references(() => jobs.id, { onDelete: 'cascade' }),
+    part_id: uuid('part_id')
+      .notNull()
+      .references(() => jobs.id, { onDelete: 'cascade' }),
+  },
+  (table) => [
+    primaryKey({ columns: [table.job_id, table.part_id] }),
+    index('job_parts_part').on(table.part_id),
+  ],
+)
+
+/** Attempts that were followed by another. How the last one ended stands in `jobs`. */
+export const job_attempts = pgTable(
+  'job_attempts',
+  {
+    job_id: uuid('job_id')
+      .notNull()
+      .references(() => jobs.id, { onDelete: 'cascade' }),
+    fence: bigint('fence', { mode: 'number' }).notNull(),
+    attempt: integer('attempt').notNull(),
+    outcome: text('outcome').$type<Outcome>().notNull(),
+    error: text('error'),
+    agent_id: uuid('agent_id'),
+    ended_at: moment('ended_at').notNull(),
+  },
+  (table) => [primaryKey({ columns: [table.job_id, table.fence] })],
 )
 
 /** The validated submission as JSON in UTF-8: in bytes, since code may have NUL in it. */

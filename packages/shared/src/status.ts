@@ -28,7 +28,8 @@ export function isFinal(one: Status): one is FinalStatus {
 
 /**
  * Where a status may go. Every UPDATE of a status names the states it may come from; the database refuses the rest
- * (a trigger that is generated from this table's words, held equal to it by a test).
+ * (a trigger that is generated from this table's words, held equal to it by a test). A job that is done in parts may
+ * move from `locked` to `completed` besides.
  */
 export const legalMoves: Record<Status, readonly Status[]> = {
   waiting: ['assigned', 'locked', 'canceled', 'failed'],

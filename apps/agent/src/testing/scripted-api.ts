@@ -161,12 +161,15 @@ export class ScriptedApi {
       case 'started':
       case 'checked':
       case 'host_key_seen':
+      case 'progress':
+      case 'stock':
         return
       case 'output':
         return this.say(this.store(message, payload), ws)
       case 'finish':
         return this.say(this.finish(message, payload), ws)
       case 'return':
+      case 'lock':
         return this.say({ type: 'returned', id: message.id, fence: message.fence, verdict: 'stored' }, ws)
     }
   }

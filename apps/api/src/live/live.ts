@@ -1,10 +1,12 @@
-import type { Stream } from '@errand/shared'
+import type { JobProgress, Stream } from '@errand/shared'
 import type { ExecutionRow } from '../store/execution-row.ts'
 
 /** What happened to an execution, told only after its commit: whoever reads the store then finds it there. */
 export type LiveEvent =
   | { type: 'status'; execution: ExecutionRow }
   | { type: 'output'; attempt: number; fence: number; stream: Stream; offset: number; bytes: Uint8Array }
+  /** Of a maintenance job. */
+  | { type: 'progress'; progress: JobProgress }
   | { type: 'final'; execution: ExecutionRow }
 
 export type Listener = (event: LiveEvent) => void

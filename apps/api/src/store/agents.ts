@@ -28,7 +28,7 @@ async function selectAgents(db: Database, agentId: string | null): Promise<Agent
   const rows = await db.query<
     Omit<Agent, 'last_seen_at' | 'created_at'> & Record<'last_seen_at' | 'created_at', Date>
   >(
-    `select a.id as agent_id, a.name, a.labels, a.epoch, a.last_seen_at, a.created_at, a.report, null as stock,
+    `select a.id as agent_id, a.name, a.labels, a.epoch, a.last_seen_at, a.created_at, a.report, a.stock,
        case when not coalesce(a.lease_until > clock_timestamp(), false) then 'offline'
          when a.draining then 'draining' else 'online' end as status,
        (select count(*) from jobs j where j.agent_id = a.id and ${isAmongHeld('j')}) as jobs_held
