@@ -12,6 +12,7 @@ import { createAssignmentOf } from './dispatch/assignment-of.ts'
 import { createCheckExecutor } from './dispatch/check-executor.ts'
 import { createDispatch } from './dispatch/dispatch.ts'
 import { createQuestions } from './dispatch/questions.ts'
+import { createSettleMaintenance } from './dispatch/settle-maintenance.ts'
 import { createSeeHostKeys } from './dispatch/see-host-keys.ts'
 import { createSubmitToAgent } from './dispatch/submit-to-agent.ts'
 import { createIngest } from './ingest/ingest.ts'
@@ -71,7 +72,8 @@ async function main(): Promise<void> {
   const assignmentOf = createAssignmentOf(db, secrets)
   const dispatch = createDispatch({ db, finish, assignmentOf, log: logging.job })
   const questions = createQuestions({ linkOf: dispatch.linkOf, time })
-  const ingest = createIngest({ db, finish, live, dispatch, log: logging.job })
+  const settle = createSettleMaintenance({ db, live, dispatch, time, log: logging.job })
+  const ingest = createIngest({ db, finish, live, dispatch, settle, log: logging.job })
   const closing = new AbortController()
   let databaseAnswers = true
   const app = createApp({
@@ -128,6 +130,7 @@ async function main(): Promise<void> {
 
   async function pollOnce(): Promise<void> {
     try {
+      await settle()
       await dispatch.poll()
       for (const { agentId, id, fence } of await unansweredCancels(db, { olderThanMs: time.cancelAgainMs }))
         dispatch.cancel(agentId, id, fence)

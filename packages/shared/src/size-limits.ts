@@ -23,6 +23,8 @@ export const sizeLimits = {
   recordOutput: 4 * MiB,
   /** The largest `output_limit_kb` a caller or executor may set, in KiB (64 MiB). */
   outputLimitKb: 64 * KiB,
+  /** The log of one attempt of a maintenance job, in KiB; more is cut. */
+  jobLogKb: 256,
   /** All arguments together. */
   args: 1 * MiB,
   /** Files of one execution, and the bytes of one path. */

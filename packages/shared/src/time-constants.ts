@@ -36,6 +36,8 @@ export const timeConstants = {
   retryMaxMs: 60_000,
   /** After its program ended, output pipes that a background child still holds are read for at most this long. */
   drainMs: 500,
+  /** A job that was unlocked goes to nobody but the agent that has what it waited for, for this long. */
+  preferAgentMs: 10_000,
   /** A Docker Engine that has not answered by then is taken for one that hangs. */
   engineAnswerMs: 30_000,
   /** How long a connected agent has to answer a cancel before the API asks again. */

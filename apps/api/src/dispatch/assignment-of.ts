@@ -23,7 +23,7 @@ export function createAssignmentOf(db: Database, secrets: Secrets): (claim: Clai
         id,
         fence,
         type: execution.type,
-        slot_class: slotClassOf(executor_type),
+        slot_class: execution.type === 'code.execute' ? slotClassOf(executor_type) : 'maintenance',
         attempt: execution.attempt,
         submitted_at_ms: execution.created_at.getTime(),
         attempts_left: execution.attempt + 1 < execution.max_attempts,

@@ -90,7 +90,7 @@ export function createDispatch({ db, log, finish, assignmentOf }: DispatchParts)
   function serve(agent: Connected): void {
     const { labels, link } = agent
     for (const one of slotClass.options)
-      agent.served[one] = servedQueues(queues, { labels, report: link.report }, one)
+      agent.served[one] = servedQueues(queues, { agentId: link.agentId, labels, report: link.report }, one)
   }
 
   function leave(link: AgentLink): void {

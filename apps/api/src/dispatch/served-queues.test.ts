@@ -7,9 +7,10 @@ const queue = (
   executorType: ExecutorType,
   labels: Record<string, string> = {},
   enabled = true,
-) => ({ id, executorId: 'any', executorType, labels, enabled, limited: false })
+) => ({ id, executorId: 'any', executorType, agentId: null, labels, enabled, limited: false })
 const offers = { available: true, isolation: null, missing: [] }
 const agent = {
+  agentId: 'this one',
   labels: { gpu: 'yes', zone: 'a' },
   report: {
     hostname: 'h',
@@ -21,7 +22,7 @@ const agent = {
   },
 }
 
-it('serves queues of enabled executors whose backend it offers and whose labels it carries, by class of slot', () => {
+it('serves queues of enabled executors whose backend it offers and whose labels it carries, by class of slot, and its own for maintenance', () => {
   const queues = [
     queue(1, 'localhost'),
     queue(2, 'localhost', { gpu: 'yes' }),
@@ -29,9 +30,11 @@ it('serves queues of enabled executors whose backend it offers and whose labels 
     queue(4, 'docker'),
     queue(5, 'ssh', { zone: 'a' }),
     queue(6, 'localhost', {}, false),
+    { ...queue(7, 'localhost'), executorType: null, agentId: 'this one' },
+    { ...queue(8, 'localhost'), executorType: null, agentId: 'another' },
   ]
   const served = (slot: SlotClass) => servedQueues(queues, agent, slot).map(({ id }) => id)
   expect(served('run')).toEqual([1, 2])
   expect(served('ssh')).toEqual([5])
-  expect(served('maintenance')).toEqual([])
+  expect(served('maintenance')).toEqual([7])
 })

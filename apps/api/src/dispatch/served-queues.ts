@@ -2,16 +2,20 @@ import type { ExecutorType, SlotClass } from '@errand/shared'
 import type { Queue } from '../store/queues.ts'
 import type { AgentLink } from './agent-link.ts'
 
-/** The queues whose jobs this agent can take in a slot of this class: executor enabled, backend there, labels carried. */
+/**
+ * The queues whose jobs this agent can take in a slot of this class: executor enabled, backend there, labels carried; or
+ * its own for maintenance.
+ */
 export function servedQueues(
   queues: readonly Queue[],
-  agent: Pick<AgentLink, 'labels' | 'report'>,
+  agent: Pick<AgentLink, 'agentId' | 'labels' | 'report'>,
   slot: SlotClass,
 ): Queue[] {
+  if (slot === 'maintenance') return queues.filter((queue) => queue.agentId === agent.agentId)
   return queues
     .filter((queue) => queue.enabled)
-    .filter((queue) => slotClassOf(queue.executorType) === slot)
-    .filter((queue) => agent.report.backends[queue.executorType]?.available)
+    .filter(({ executorType: type }) => type !== null && slotClassOf(type) === slot)
+    .filter(({ executorType: type }) => type !== null && agent.report.backends[type]?.available)
     .filter((queue) => Object.entries(queue.labels).every(([key, value]) => agent.labels[key] === value))
 }
 

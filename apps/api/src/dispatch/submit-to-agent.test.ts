@@ -43,7 +43,8 @@ describe.each(testingDatabases)('submitToAgent on $name', ({ open }) => {
     const secrets = await createSecrets(`test:${new Uint8Array(32).fill(1).toBase64()}`)
     const assignmentOf = createAssignmentOf(db, secrets)
     const dispatch = createDispatch({ db, finish, log: silent, assignmentOf })
-    const ingest = createIngest({ db, finish, live: createLive(), dispatch, log: silent })
+    const settle = () => Promise.resolve()
+    const ingest = createIngest({ db, finish, live: createLive(), dispatch, settle, log: silent })
     const submit = createSubmitToAgent(wrap(createSubmit(db)), dispatch)
     const sent: ApiMessage[] = []
     const connect = (epoch: number): AgentLink => {

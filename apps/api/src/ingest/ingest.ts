@@ -1,4 +1,4 @@
-import { closeCode, type AgentMessage } from '@errand/shared'
+import { closeCode, isFinal, type AgentMessage } from '@errand/shared'
 import type { AgentLink } from '../dispatch/agent-link.ts'
 import type { Dispatch } from '../dispatch/dispatch.ts'
 import type { Live } from '../live/live.ts'
@@ -8,6 +8,8 @@ import { appendOutput } from '../store/append-output.ts'
 import { Unavailable, type Database } from '../store/database.ts'
 import type { Finish } from '../store/finish.ts'
 import { handBack } from '../store/hand-back.ts'
+import { keepProgress } from '../store/keep-progress.ts'
+import { lock } from '../store/lock.ts'
 import { markRunning } from '../store/start.ts'
 
 export interface IngestParts {
@@ -15,6 +17,7 @@ export interface IngestParts {
   finish: Finish
   live: Live
   dispatch: Dispatch
+  settle: () => Promise<void>
   log: Log
 }
 
@@ -26,7 +29,7 @@ type Message<Type extends AgentMessage['type']> = Extract<AgentMessage, { type: 
  * about different jobs overlap, so that the store can take them in batches.
  */
 export function createIngest(parts: IngestParts) {
-  const { db, finish, live, dispatch, log } = parts
+  const { db, finish, live, dispatch, settle, log } = parts
   const tails = new Map<string, Promise<void>>()
 
   return {
@@ -34,6 +37,9 @@ export function createIngest(parts: IngestParts) {
       inOrder(link, given.id, () => started(link, given)),
     handBack: (link: AgentLink, given: Message<'return'>) =>
       inOrder(link, given.id, () => returned(link, given)),
+    lock: (link: AgentLink, given: Message<'lock'>) => inOrder(link, given.id, () => lockJob(link, given)),
+    progress: (link: AgentLink, given: Message<'progress'>) =>
+      inOrder(link, given.id, () => progressed(link, given)),
     output: (link: AgentLink, given: Message<'output'>, payload: Uint8Array) =>
       inOrder(link, given.id, () => output(link, given, payload)),
     finish: (link: AgentLink, given: Message<'finish'>, payload: Uint8Array) =>
@@ -81,6 +87,8 @@ export function createIngest(parts: IngestParts) {
     if (execution !== undefined) {
       publishChange(live, execution)
       dispatch.freed(execution.queue_id)
+      // Others wait for what it brought.
+      if (execution.type !== 'code.execute' && isFinal(execution.status)) await settle()
     }
     if (verdict !== 'stored')
       log.warn({ execution_id: id, agent_id: link.agentId, fence, verdict }, 'result not stored')
@@ -92,6 +100,22 @@ export function createIngest(parts: IngestParts) {
     link.send({ type: 'returned', id, fence, verdict })
     if (execution !== undefined) publishChange(live, execution)
     dispatch.kick()
+  }
+
+  async function lockJob(link: AgentLink, given: Message<'lock'>): Promise<void> {
+    const { id, fence, need, reason } = given
+    const { verdict, job } = await lock(db, { ...claimOf(link, given), need, reason })
+    link.send({ type: 'returned', id, fence, verdict })
+    if (job === undefined) return
+    publishChange(live, job)
+    dispatch.freed(job.queue_id)
+    // The job that it waits for may be the first that its agent has a queue for.
+    await dispatch.poll()
+  }
+
+  async function progressed(link: AgentLink, given: Message<'progress'>): Promise<void> {
+    const progress = await keepProgress(db, { ...claimOf(link, given), progress: given.progress })
+    if (progress !== undefined) live.publish(given.id, { type: 'progress', progress })
   }
 
   /** Resolves when the store has taken it or the link is closing; never rejects. */

@@ -18,6 +18,7 @@ import { createAssignmentOf } from '../dispatch/assignment-of.ts'
 import { createCheckExecutor } from '../dispatch/check-executor.ts'
 import { createDispatch } from '../dispatch/dispatch.ts'
 import { createQuestions } from '../dispatch/questions.ts'
+import { createSettleMaintenance } from '../dispatch/settle-maintenance.ts'
 import { createSeeHostKeys } from '../dispatch/see-host-keys.ts'
 import { createSubmitToAgent } from '../dispatch/submit-to-agent.ts'
 import { createIngest } from '../ingest/ingest.ts'
@@ -65,7 +66,8 @@ export async function openTestApp(database: 'pglite' | 'postgres' = 'postgres') 
   const finish = createFinish(db, time)
   const dispatch = createDispatch({ db, finish, log, assignmentOf: createAssignmentOf(db, secrets) })
   const questions = createQuestions({ linkOf: dispatch.linkOf, time })
-  const ingest = createIngest({ db, finish, live, dispatch, log })
+  const settle = createSettleMaintenance({ db, live, dispatch, time, log })
+  const ingest = createIngest({ db, finish, live, dispatch, settle, log })
   const closing = new AbortController()
   const parts: Parts = {
     db,

@@ -3,6 +3,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { createAssignmentOf } from '../dispatch/assignment-of.ts'
 import { createDispatch } from '../dispatch/dispatch.ts'
 import { createQuestions } from '../dispatch/questions.ts'
+import { createSettleMaintenance } from '../dispatch/settle-maintenance.ts'
 import { createIngest } from '../ingest/ingest.ts'
 import { createLive } from '../live/live.ts'
 import { createSecrets } from '../secrets/secrets.ts'
@@ -37,7 +38,8 @@ describe.each(testingDatabases)('a session on $name', ({ open }) => {
     const finish = createFinish(db, time)
     const assignmentOf = createAssignmentOf(db, secrets)
     const dispatch = createDispatch({ db, finish, assignmentOf, log: silent })
-    const ingest = createIngest({ db, finish, live, dispatch, log: silent })
+    const settle = createSettleMaintenance({ db, live, dispatch, time, log: silent })
+    const ingest = createIngest({ db, finish, live, dispatch, settle, log: silent })
     const questions = createQuestions({ linkOf: dispatch.linkOf, time })
     const parts = { db, dispatch, questions, ingest, live, log: silent, time, serverId: await serverId(db) }
     const { publicKey, privateKey } = (await crypto.subtle.generateKey('Ed25519', true, [

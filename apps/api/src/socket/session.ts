@@ -21,6 +21,7 @@ import { Unavailable, type Database } from '../store/database.ts'
 import { assignedButNotHeld } from '../store/missing.ts'
 import { reconcile } from '../store/reconcile.ts'
 import { openSession as openStoredSession, renewLeases } from '../store/sessions.ts'
+import { keepStock } from '../store/stock.ts'
 import type { AgentSocket, SocketEvents } from './agent-socket.ts'
 import { provesAgent } from './prove-agent.ts'
 
@@ -101,6 +102,12 @@ export function openSession(parts: SessionParts, socket: AgentSocket): SocketEve
         return countUntil(ingest.finish(link, given, payload), data.length)
       case 'return':
         return countUntil(ingest.handBack(link, given), data.length)
+      case 'lock':
+        return countUntil(ingest.lock(link, given), data.length)
+      case 'progress':
+        return countUntil(ingest.progress(link, given), data.length)
+      case 'stock':
+        return keepStock(db, link, given.stock)
       case 'hello':
       case 'inventory':
         return close(closeCode.protocolError, `${given.type} comes once`)

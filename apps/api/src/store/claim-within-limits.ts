@@ -21,7 +21,10 @@ export function createClaimWithinLimits(db: Database): ClaimWithinLimits {
   let turn: Promise<unknown> = Promise.resolve()
 
   return async function claimWithinLimits({ agentId, epoch, free, limited, slots }) {
-    const open = await db.query<{ id: number; executor_id: string }>(openStatement, [JSON.stringify(limited)])
+    const open = await db.query<{ id: number; executor_id: string }>(openStatement, [
+      JSON.stringify(limited),
+      agentId,
+    ])
     if (open.length === 0) return claim(db, { agentId, epoch, queues: free, slots })
     const executors = JSON.stringify([...new Set(open.map((one) => one.executor_id))])
     const queues = JSON.stringify([...free, ...open.map((one) => one.id)])
@@ -45,13 +48,13 @@ export function createClaimWithinLimits(db: Database): ClaimWithinLimits {
 
 /** SQL, of a row `e` of `code_executors` and `v` of its version: how many more of its jobs may be held; null: any number. */
 const room = `case when v.settings ? 'max_concurrency' then greatest(0, (v.settings->>'max_concurrency')::int
-  - (select count(*) from jobs h where h.executor_id = e.id and ${isAmongHeld('h')})) end`
+  - (select count(*) from jobs h where h.executor_id = e.id and h.type = 'code.execute' and ${isAmongHeld('h')})) end`
 
 /** A look without a lock: what has filled up since is found out under the lock, what has become free brings a kick. */
 const openStatement = `
 with busy as materialized (
   select q.id, q.executor_id from json_array_elements_text($1::text::json) i(id) join queues q on q.id = i.id::int
-  where exists (select from jobs j where j.queue_id = q.id and ${isClaimable('j')})
+  where exists (select from jobs j where j.queue_id = q.id and ${isClaimable('j', '$2::uuid')})
 ), open as materialized (
   select e.id from code_executors e join ${allVersions} v on v.config_id = e.config_id
   where e.id in (select executor_id from busy) and ${room} is distinct from 0
@@ -77,7 +80,7 @@ rooms as materialized (
     from session cross join json_array_elements_text($3::text::json) i(id) join queues q on q.id = i.id::int
     left join rooms r on r.executor_id = q.executor_id
     cross join lateral (
-      select j.id, j.priority, j.created_at from jobs j where j.queue_id = q.id and ${isClaimable('j')}
+      select j.id, j.priority, j.created_at from jobs j where j.queue_id = q.id and ${isClaimable('j', 'session.id')}
       order by j.priority desc, j.created_at, j.id limit least($4::int, r.room) for no key update skip locked
     ) w
   ) found where room is null or place <= room

@@ -8,7 +8,7 @@ export interface Claim {
   id: string
   fence: number
   execution: ExecutionRow
-  /** The submission; null when it is too large for the socket (`sizeLimits.socketInput`). */
+  /** The submission, or the params of a maintenance job; null when it is too large for the socket (`sizeLimits.socketInput`). */
   request: unknown
   requestBytes: number
   requestSha256: string
@@ -32,21 +32,26 @@ export type ClaimRow = ExecutionRow & {
   request: Uint8Array | null
   request_bytes: number
   request_sha256: string
+  /** Of a maintenance job. */
+  params: Record<string, unknown> | null
 }
 
 /** The select list of a `ClaimRow`; `requests` may be missing in an outer join. */
 export function claimColumns(job: string, request: string): string {
   return `${liveColumns(job)}, case when ${request}.bytes <= ${sizeLimits.socketInput} then ${request}.body end as request,
-    ${request}.bytes as request_bytes, ${request}.sha256 as request_sha256`
+    coalesce(${request}.bytes, 0) as request_bytes, coalesce(${request}.sha256, '') as request_sha256,
+    (select m.params from maintenance_jobs m where ${job}.type <> 'code.execute' and m.id = ${job}.id) as params`
 }
 
 export function toClaim({
   request,
   request_bytes: bytes,
   request_sha256: sha256,
+  params,
   ...execution
 }: ClaimRow): Claim {
-  return claimFor(execution, { request: request && JSON.parse(decoder.decode(request)), bytes, sha256 })
+  const given: unknown = params ?? (request && JSON.parse(decoder.decode(request)))
+  return claimFor(execution, { request: given, bytes, sha256 })
 }
 
 const decoder = new TextDecoder()
@@ -61,10 +66,11 @@ export function claimFor(
   return { id, fence, execution, request: fits ? request : null, requestBytes: bytes, requestSha256: sha256 }
 }
 
-/** SQL: a job that may be claimed now. */
-export function isClaimable(job: string): string {
+/** SQL: a job that this agent may claim now. */
+export function isClaimable(job: string, agentId: string): string {
   return `${job}.status = 'waiting' and (${job}.not_before is null or ${job}.not_before <= now())
-    and (${job}.expires_at is null or ${job}.expires_at > now())`
+    and (${job}.expires_at is null or ${job}.expires_at > now())
+    and (${job}.preferred_agent_id is null or ${job}.preferred_agent_id = ${agentId} or ${job}.preferred_until <= now())`
 }
 
 /**
@@ -80,7 +86,7 @@ with session as materialized (
   for share
 ), ${steps}, claimed as (
   update jobs j set status = 'assigned', agent_id = s.id, epoch = s.epoch, fence = nextval('job_fence'),
-    assigned_at = now(), not_before = null, waiting_reason = null
+    assigned_at = now(), not_before = null, waiting_reason = null, preferred_agent_id = null, preferred_until = null
   from picked p, session s where j.id = p.id returning j.*
 )
 select ${claimColumns('c', 'q')} from claimed c left join execution_requests q on q.id = c.id
@@ -90,7 +96,7 @@ order by c.priority desc, c.created_at, c.id`
 const claimAnyStatement = claimStatement(`
 picked as materialized (
   select w.id from session cross join json_array_elements_text($3::text::json) q(id) cross join lateral (
-    select j.id, j.priority, j.created_at from jobs j where j.queue_id = q.id::int and ${isClaimable('j')}
+    select j.id, j.priority, j.created_at from jobs j where j.queue_id = q.id::int and ${isClaimable('j', 'session.id')}
     order by j.priority desc, j.created_at, j.id limit $4::int for no key update skip locked
   ) w order by w.priority desc, w.created_at, w.id limit $4::int
 )`)

@@ -1,3 +1,4 @@
+import { statusOfOutcome } from '@errand/shared'
 import { isHeld } from './is-held.ts'
 
 /**
@@ -29,11 +30,19 @@ export function storedBytes(id: string, fence: string): string {
     from execution_output o where o.execution_id = ${id} and o.fence = ${fence}`
 }
 
+/** Keeps how the attempts of those rows of `ended` went that are followed by another. `lost` is what `endLost` was given. */
+export function insertAttemptsOf(ended: string, lost: string): string {
+  return `
+  insert into job_attempts (job_id, fence, attempt, outcome, error, agent_id, ended_at)
+  select e.id, e.fence, e.attempt, 'lost', e.error, l.agent_id, now()
+  from ${ended} e join ${lost} l on l.id = e.id where e.outcome is null
+  on conflict do nothing`
+}
+
 /** What an UPDATE of jobs sets to end one that no agent holds: `error` in words (SQL). */
-export function endsAs(outcome: 'canceled' | 'rejected', error: string): string {
-  const status = outcome === 'canceled' ? 'canceled' : 'failed'
-  return `status = '${status}', outcome = '${outcome}', error = ${error}, ended_at = ${endedNow},
-    waiting_reason = null, not_before = null`
+export function endsAs(outcome: 'canceled' | 'rejected' | 'infra_error' | 'lost', error: string): string {
+  return `status = '${statusOfOutcome[outcome]}', outcome = '${outcome}', error = ${error}, ended_at = ${endedNow},
+    waiting_reason = null, not_before = null, locked_by = null`
 }
 
 /** The moment of an end that keeps created ≤ start ≤ end, whatever the database's clock did meanwhile. */
@@ -56,7 +65,7 @@ export function poisonError(error: string): string {
 }
 
 /**
- * Ends claims without proof of how they went. `lost` is a relation `(id, fence, may_have_started, error)` of held
+ * Ends claims without proof of how they went. `lost` is a relation `(id, fence, agent_id, may_have_started, error)` of held
  * jobs, which this leaves canceled when that was asked, `retrying` when more attempts are allowed, else `lost`.
  * `min` and `max` are the retry window (parameters). Returns the changed rows of `jobs`.
  */

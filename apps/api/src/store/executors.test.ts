@@ -227,6 +227,7 @@ describe.each(testingDatabases)('executors on $name', ({ open }) => {
       expect(ids[3]).not.toBe(ids[0])
       expect(await listQueues(db)).toContainEqual({
         id: ids[0],
+        agentId: null,
         executorId: executor_id,
         executorType: 'localhost',
         labels: { a: '1', b: '2' },

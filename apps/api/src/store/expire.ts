@@ -1,6 +1,6 @@
 import type { TimeConstants } from '@errand/shared'
 import type { Database } from './database.ts'
-import { endLost, endsAs, insertResultsOf } from './end-without-result.ts'
+import { endLost, endsAs, insertAttemptsOf, insertResultsOf } from './end-without-result.ts'
 import { executionColumns, liveColumns } from './execution-columns.ts'
 import type { ExecutionRow } from './execution-row.ts'
 import { isAmongHeld } from './is-held.ts'
@@ -25,12 +25,13 @@ with expired as materialized (
     and exists (select from jobs j where j.agent_id = a.id and ${isAmongHeld('j')})
   for no key update skip locked
 ), lost as materialized (
-  select j.id, j.fence, true as may_have_started, coalesce(x.error, 'its agent did not answer the cancel') as error
+  select j.id, j.fence, j.agent_id, true as may_have_started, coalesce(x.error, 'its agent did not answer the cancel') as error
   from jobs j left join expired x on x.id = j.agent_id
   where ${isAmongHeld('j')} and (x.id is not null
     or (j.status = 'canceling' and j.cancel_requested_at < now() - $3::float8 * interval '1 millisecond'))
   order by j.id limit ${atOnce} for no key update of j
-), ended as (${endLost('lost', '$1', '$2')}), result as (${insertResultsOf('ended')})
+), ended as (${endLost('lost', '$1', '$2')}), result as (${insertResultsOf('ended')}),
+  attempts as (${insertAttemptsOf('ended', 'lost')})
 select ${executionColumns('e', 'r')} from ended e left join result r on r.id = e.id`
 
 /** Refuses what has waited for an agent for longer than its caller wanted, and says what it waited for. */

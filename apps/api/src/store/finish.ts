@@ -126,7 +126,7 @@ with input as materialized (
   select * from json_to_recordset($1::text::json) as i(n int, id uuid, fence bigint, agent_id uuid, epoch bigint,
     told_outcome text, told_status text, completed boolean, retried boolean, phase text, exit_code int, signal text,
     out_of_memory boolean, told_error text, runtime_id text, hostname text, container_id text, start_time_ms float8,
-    end_time_ms float8, duration_sec float8, prepare_ms float8, run_ms float8, usage jsonb, isolation jsonb, compile jsonb,
+    end_time_ms float8, duration_sec float8, prepare_ms float8, run_ms float8, usage jsonb, isolation jsonb, compile jsonb, brought jsonb,
     out_tail text, out_bytes bigint, out_stored bigint, out_truncated boolean, out_sha256 text,
     err_tail text, err_bytes bigint, err_stored bigint, err_truncated boolean, err_sha256 text)
 ), once as (
@@ -163,7 +163,7 @@ with input as materialized (
   from measured m where j.id = m.id and j.fence = m.fence and m.whole
   returning j.*, m.n, m.completed, m.phase, m.exit_code, m.signal, m.out_of_memory, m.runtime_id, m.hostname, m.container_id,
     m.start_time_ms, m.end_time_ms, m.duration_sec, m.prepare_ms, m.run_ms, m.usage, m.isolation, m.compile,
-    m.out_sent, m.out_end, m.out_bytes, m.out_truncated, m.err_sent, m.err_end, m.err_bytes, m.err_truncated
+    m.brought, m.told_outcome, m.agent_id as told_by, m.out_sent, m.out_end, m.out_bytes, m.out_truncated, m.err_sent, m.err_end, m.err_bytes, m.err_truncated
 ), result as (
   insert into code_execution_results (id, executor_type, executor_id, runtime_id, name, config_id, completed, success,
     exit_code, stdout, stderr, hostname, start_time_ms, end_time_ms, duration_sec, error, outcome, phase, signal,
@@ -178,17 +178,23 @@ with input as materialized (
     nullif(v.usage, 'null'), nullif(v.isolation, 'null'),
     jsonb_build_object('queued_ms', round(extract(epoch from v.assigned_at - v.created_at) * 1000, 3),
       'prepare_ms', v.prepare_ms, 'run_ms', v.run_ms), nullif(v.compile, 'null')
-  from moved v where v.outcome is not null
+  from moved v where v.outcome is not null and v.type = 'code.execute'
   returning id, runtime_id, exit_code, phase, signal, out_of_memory, hostname, container_id, start_time_ms, end_time_ms,
     duration_sec, stdout_bytes, stderr_bytes, stdout_truncated, stderr_truncated, usage, isolation, timings, compile
 ), tails as (
   insert into execution_output (execution_id, fence, stream, "offset", bytes)
   select v.id, v.fence, t.stream, t.reached, t.bytes from moved v
   cross join lateral (values ('stdout', v.out_sent, v.out_end), ('stderr', v.err_sent, v.err_end)) t(stream, reached, bytes)
-  where v.outcome is not null and t.reached > 0 and length(t.bytes) > 0
+  where length(t.bytes) > 0 and case v.type when 'code.execute' then v.outcome is not null and t.reached > 0 else true end
+), attempts as (
+  insert into job_attempts (job_id, fence, attempt, outcome, error, agent_id, ended_at)
+  select v.id, v.fence, v.attempt, v.told_outcome, v.error, v.told_by, now() from moved v where v.outcome is null
+), brought as (
+  update maintenance_jobs b set brought = nullif(v.brought, 'null')
+  from moved v where b.id = v.id and v.outcome = 'succeeded'
 ), forgotten as (
   delete from execution_output o using moved v
-  where v.attempt > 1 and o.execution_id = v.id and o.fence < v.fence
+  where v.attempt > 1 and v.type = 'code.execute' and o.execution_id = v.id and o.fence < v.fence
 )
 select i.n, coalesce(m.out_sent, 0)::bigint as sent_stdout, coalesce(m.err_sent, 0)::bigint as sent_stderr,
   case when v.id is not null then 'stored' when m.n is not null then 'incomplete'

@@ -22,11 +22,17 @@ export async function handBack(db: Database, given: ClaimOf & { reason: string }
     storableText(reason),
   ])
   if (row !== undefined) return { verdict: 'stored', execution: row }
+  return { verdict: (await wasLetGo(db, given)) ? 'stored' : 'stale' }
+}
+
+/** Whether this claim was handed back before, by this very message whose answer was lost. */
+export async function wasLetGo(db: Database, { id, fence }: Pick<ClaimOf, 'id' | 'fence'>): Promise<boolean> {
   const [before] = await db.query(
-    `select from jobs where id = $1 and fence = $2 and status in ('waiting', 'canceled')`,
+    `select from jobs where id = $1 and fence = $2 and started_at is null
+       and status in ('waiting', 'locked', 'canceled', 'failed')`,
     [id, fence],
   )
-  return { verdict: before === undefined ? 'stale' : 'stored' }
+  return before !== undefined
 }
 
 const handBackStatement = `

@@ -29,6 +29,14 @@ describe.each(testingDatabases)('the rules of $name', ({ open }) => {
       }
   })
 
+  it('let a job that is done in parts be completed by them', async () => {
+    const refusal = await attempt(async (tx) => {
+      await tx.query(insertOf(scene, { ...columnsOf('locked'), type: "'runtime.install'", queue_id: '0' }))
+      await tx.query(`update jobs set ${assignments(columnsOf('completed'))} where project = 'moves'`)
+    })
+    expect(refusal).toBeUndefined()
+  })
+
   it('allow exactly the outcomes of each status', async () => {
     for (const one of status.options)
       for (const [outcome, of] of Object.entries(statusOfOutcome)) {

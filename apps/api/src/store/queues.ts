@@ -3,11 +3,12 @@ import { LRUCache } from 'lru-cache'
 import type { Database } from './database.ts'
 import { allVersions } from './executor-version.ts'
 
-/** What a waiting job needs: its executor, and an agent with all of these labels. */
+/** What a waiting job needs: its executor, and an agent with all of these labels; or, for maintenance, one agent. */
 export interface Queue {
   id: number
-  executorId: string
-  executorType: ExecutorType
+  executorId: string | null
+  executorType: ExecutorType | null
+  agentId: string | null
   labels: Record<string, string>
   /** Of a disabled executor nothing is claimed. */
   enabled: boolean
@@ -48,9 +49,9 @@ async function findOrMake(db: Database, executorId: string, labels: Record<strin
 
 export function listQueues(db: Database): Promise<Queue[]> {
   return db.query(
-    `select q.id, q.executor_id as "executorId", e.executor_type as "executorType", q.labels,
-       (v.settings->>'enabled')::boolean as enabled, v.settings ? 'max_concurrency' as limited
-     from queues q join code_executors e on e.id = q.executor_id join ${allVersions} v on v.config_id = e.config_id
+    `select q.id, q.executor_id as "executorId", e.executor_type as "executorType", q.agent_id as "agentId", q.labels,
+       coalesce((v.settings->>'enabled')::boolean, true) as enabled, coalesce(v.settings ? 'max_concurrency', false) as limited
+     from queues q left join code_executors e on e.id = q.executor_id left join ${allVersions} v on v.config_id = e.config_id
      order by q.id`,
   )
 }

@@ -1,6 +1,6 @@
 import type { ApiMessage, Held, TimeConstants } from '@errand/shared'
 import type { Database } from './database.ts'
-import { endLost, insertResultsOf, letGo, storedBytes } from './end-without-result.ts'
+import { endLost, insertAttemptsOf, insertResultsOf, letGo, storedBytes } from './end-without-result.ts'
 import { executionColumns } from './execution-columns.ts'
 import type { ExecutionRow } from './execution-row.ts'
 import { isAmongHeld, isHeld } from './is-held.ts'
@@ -90,12 +90,13 @@ select ${executionColumns('f', 'r')} from freed f left join code_execution_resul
 
 const loseStatement = `
 with lost as materialized (
-  select id, fence, not $3::boolean or started_at is not null as may_have_started,
+  select id, fence, agent_id, not $3::boolean or started_at is not null as may_have_started,
     case when $3::boolean then 'its agent reconnected and holds it no more'
       else 'its agent was started anew or its host was, and what ran there is gone' end as error
   from jobs where agent_id = $1 and epoch < $2 and ${isAmongHeld('jobs')}
   order by id for no key update
-), ended as (${endLost('lost', '$4', '$5')}), result as (${insertResultsOf('ended')})
+), ended as (${endLost('lost', '$4', '$5')}), result as (${insertResultsOf('ended')}),
+  attempts as (${insertAttemptsOf('ended', 'lost')})
 select ${executionColumns('e', 'r')} from ended e left join result r on r.id = e.id`
 
 const verdictStatement = `

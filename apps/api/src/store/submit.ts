@@ -126,7 +126,7 @@ with input as (
 ), taken as materialized (
   select i.n, s.id as agent_id, s.epoch from session s join input i on i.agent_id = s.id and i.epoch = s.epoch
   where not exists (select from json_array_elements_text(i.served) q(id)
-    join jobs j on j.queue_id = q.id::int and ${isClaimable('j')})
+    join jobs j on j.queue_id = q.id::int and ${isClaimable('j', 's.id')})
 ), won as (
   insert into idempotency_keys (key_id, key, body_sha256, job_id)
   select distinct on (key_id, idempotency_key) key_id, idempotency_key, body_sha256, id

@@ -38,17 +38,33 @@ export async function whyQueuesWait(
   db: Database,
   queues: ReadonlySet<number>,
 ): Promise<ReadonlyMap<number, string>> {
-  const needs = await db.query<Need & { id: number }>(needsStatement, [JSON.stringify([...queues])])
+  const given = [JSON.stringify([...queues])]
+  const needs = await db.query<Need & { id: number }>(needsStatement, given)
+  const ofAgents = await db.query<{ id: number; agentId: string }>(agentsStatement, given)
   const agents = await listAgents(db)
-  return new Map(needs.map((need) => [need.id, whyItWaits(need, agents)]))
+  return new Map([
+    ...needs.map((need) => [need.id, whyItWaits(need, agents)] as const),
+    ...ofAgents.map(({ id, agentId }) => [id, whyMaintenanceWaits(agentId, agents)] as const),
+  ])
 }
 
 const needsStatement = `
 select q.id, e.executor_type as "executorType", q.labels, (v.settings->>'enabled')::boolean as enabled,
   (v.settings->>'max_concurrency')::int as "limit",
-  (select count(*) from jobs h where h.executor_id = e.id and ${isAmongHeld('h')}) as held
+  (select count(*) from jobs h where h.executor_id = e.id and h.type = 'code.execute' and ${isAmongHeld('h')}) as held
 from json_array_elements_text($1::text::json) i(id) join queues q on q.id = i.id::int
 join code_executors e on e.id = q.executor_id join ${allVersions} v on v.config_id = e.config_id`
+
+const agentsStatement = `
+select q.id, q.agent_id as "agentId" from json_array_elements_text($1::text::json) i(id)
+join queues q on q.id = i.id::int and q.agent_id is not null`
+
+function whyMaintenanceWaits(agentId: string, agents: readonly Agent[]): string {
+  const agent = agents.find((one) => one.agent_id === agentId)
+  if (agent === undefined) return 'its agent is gone'
+  if (agent.status !== 'online') return `its agent ${agent.name} is ${agent.status}`
+  return `every maintenance slot of its agent ${agent.name} is taken`
+}
 
 export function whyItWaits(need: Need, agents: readonly Agent[]): string {
   if (!need.enabled) return 'its executor is disabled'
