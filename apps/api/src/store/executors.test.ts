@@ -166,6 +166,47 @@ describe.each(testingDatabases)('executors on $name', ({ open }) => {
     expect(other).toMatchObject({ has_secrets: [] })
   })
 
+  describe('with credentials for an index', () => {
+    const indexed = (index_url: string | null) => ({ index_url })
+    const index_auth = { username: 'reader', password: 'of packages' }
+    const here = { index_url: 'https://packages.example/simple', index_auth }
+
+    it.each([
+      ['another host', { index_url: 'https://elsewhere.example/simple' }],
+      ['another port', { index_url: 'https://packages.example:8443/simple' }],
+      ['another scheme', { index_url: 'http://packages.example/simple' }],
+      ['a folder', { index_url: null, index_dir: '/srv/packages' }],
+      ['none', indexed(null)],
+    ])('send them to no other index: %s', async (_, patch) => {
+      const { name, config_id: before } = await create(docker(here))
+      const patched = await patchExecutor(db, secrets, { name, patch, validate })
+      expect(patched).toMatchObject({ has_secrets: ['registry_auth'] })
+      // What was submitted before goes where it was submitted to.
+      expect((await getExecutorConfig(db, secrets, before))!.settings).toMatchObject(here)
+    })
+
+    it('keep them for another path of the same index, and those that are sent along', async () => {
+      const { name } = await create(docker(here))
+      const same = await patchExecutor(db, secrets, {
+        name,
+        patch: indexed('https://packages.example/other/simple'),
+        validate,
+      })
+      expect(same).toMatchObject({ has_secrets: ['index_auth', 'registry_auth'] })
+      const other = { index_url: 'https://new.example/simple', index_auth: { username: 'a', password: 'b' } }
+      const moved = await patchExecutor(db, secrets, { name, patch: other, validate })
+      expect(moved).toMatchObject({ has_secrets: ['index_auth', 'registry_auth'] })
+      const { config_id } = moved as Exclude<typeof moved, string>
+      expect((await getExecutorConfig(db, secrets, config_id))!.settings).toMatchObject(other)
+    })
+
+    it('never complete half of what is sent along with what another index had', async () => {
+      const { name } = await create(docker(here))
+      const patch = { index_url: 'https://new.example/simple', index_auth: { username: 'me' } }
+      await expect(patchExecutor(db, secrets, { name, patch, validate })).rejects.toThrow(/password/)
+    })
+  })
+
   it('of the file are read-only, get a new version only when they changed, and go with their line', async () => {
     const file = (more: object) => [
       { name: 'file-ssh', source: 'config' as const, settings: ssh(more) },

@@ -95,8 +95,8 @@ export async function insertExecutor(
 /**
  * Merge patch (RFC 7396) on the settings. `validate` gets the merged settings, secrets included, and returns them
  * parsed or throws: then nothing changes. Stored secrets go when they would be sent to somebody else (another host,
- * port, user, host key or registry), unless they are sent again. An ssh executor that is left without any is disabled
- * by that, unless the patch itself says what `enabled` is.
+ * port, user, host key or registry; for `index_auth` also another origin of `index_url`), unless they are sent again. An
+ * ssh executor that is left without any is disabled by that, unless the patch itself says what `enabled` is.
  */
 export async function patchExecutor(
   db: Database,
@@ -116,6 +116,7 @@ export async function patchExecutor(
     const after = mergePatch(before, patch) as Record<string, unknown>
     const moved = goesElsewhere(before, after)
     const kept = moved ? {} : await openSecrets(tx, secrets, executor.config_id)
+    if (indexOf(before) !== indexOf(after)) delete kept['index_auth']
     const sent = Object.fromEntries(
       secretFieldsOf(executor.executor_type).map((field) => [field, kept[field]]),
     )
@@ -184,6 +185,11 @@ function goesElsewhere(before: Record<string, unknown>, after: Record<string, un
   const trusted = hostKeysOf(before)
   const trusts = hostKeysOf(after)
   return trusted.length > 0 && (trusts.length === 0 || !trusts.every((one) => trusted.includes(one)))
+}
+
+/** The origin of its package index: its credentials are for all that lies there. */
+function indexOf({ index_url }: Record<string, unknown>): string | undefined {
+  return typeof index_url === 'string' ? URL.parse(index_url)?.origin : undefined
 }
 
 /** Without comments. */
