@@ -69,4 +69,8 @@ export const agent = z.strictObject({
 })
 export type Agent = z.infer<typeof agent>
 
+/** A row of `GET /agents`: what lies on its host may be as large as a frame. */
+export const agentSummary = agent.omit({ stock: true })
+export type AgentSummary = z.infer<typeof agentSummary>
+
 export const agentPatch = z.strictObject({ name: name.optional(), labels: labels.optional() })

@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { dependencySet } from './agent-stock.ts'
 import { dependencies, dependencyFaults } from './dependencies.ts'
 import { hostKeyLine, hostKeySha256 } from './host-key.ts'
 import { imageName } from './image-reference.ts'
@@ -228,3 +229,9 @@ export const executor = z.strictObject({
   updated_at: z.iso.datetime(),
 })
 export type Executor = z.infer<typeof executor>
+
+/** What `GET /executors/{name}` shows beside: the dependency sets that agents have for it, as they last told. */
+export const shownExecutor = executor.extend({
+  dependency_sets: z.array(dependencySet.extend({ agent_id: z.uuid(), agent: name })),
+})
+export type ShownExecutor = z.infer<typeof shownExecutor>

@@ -1,4 +1,4 @@
-import { type Agent, agent as agentSchema } from '@errand/shared'
+import { type Agent, type AgentStock, agent as agentSchema, agentSummary } from '@errand/shared'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { openTestApp, problemOf, type TestApp } from './test-app.ts'
 
@@ -78,6 +78,30 @@ describe('/agents', () => {
       status: 'online',
       version: '3.11.2',
     })
+  })
+
+  it('shows what lies on an agent, but not in the list', async () => {
+    const { agentId, tell } = await test.connectAgent(0)
+    const read = async () => (await (await test.request('GET', `/agents/${agentId}`)).json()) as Agent
+    expect(await read()).toMatchObject({ stock: null })
+    const stock: AgentStock = {
+      disk: [{ path: '/var/lib/errand', total_bytes: 2 ** 41, free_bytes: 2 ** 40 }],
+      images: [
+        {
+          name: 'docker.io/library/python:3.13-slim',
+          id: `sha256:${'a'.repeat(64)}`,
+          bytes: 123_456_789,
+          last_used_at: null,
+          downloaded: true,
+          in_use: false,
+        },
+      ],
+      sets: [],
+    }
+    await tell(stock)
+    expect(agentSchema.parse(await read())).toMatchObject({ stock })
+    const { data } = (await (await test.request('GET', '/agents')).json()) as { data: object[] }
+    for (const one of data) expect(() => agentSummary.parse(one)).not.toThrow()
   })
 
   it('changes names and labels', async () => {

@@ -1,4 +1,4 @@
-import { type Executor, executor } from '@errand/shared'
+import { type DependencySet, type ShownExecutor, executor, shownExecutor } from '@errand/shared'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { openTestApp, problemOf, type TestApp } from './test-app.ts'
 
@@ -22,12 +22,12 @@ const make = (body: object) => test.request('POST', '/executors', { body })
 const patch = (name: string, body: unknown, headers: Record<string, string> = {}) =>
   test.request('PATCH', `/executors/${name}`, { body, headers })
 const show = async (name: string) =>
-  (await (await test.request('GET', `/executors/${name}`)).json()) as Executor
+  (await (await test.request('GET', `/executors/${name}`)).json()) as ShownExecutor
 
 describe('/executors', () => {
   it('shows those of config.yaml to every key', async () => {
     const answer = await test.request('GET', '/executors', { key: test.keys.viewer })
-    const { data } = (await answer.json()) as { data: Executor[] }
+    const { data } = (await answer.json()) as { data: ShownExecutor[] }
     expect(data.map(({ name }) => name)).toContain('local_python')
     for (const one of data) expect(() => executor.parse(one)).not.toThrow()
   })
@@ -36,16 +36,16 @@ describe('/executors', () => {
     const made = await make({ name: 'mine', executor_type: 'localhost', timeout_sec: 5 })
     expect(made.status).toBe(201)
     expect(made.headers.get('location')).toBe('/executors/mine')
-    const first = (await made.json()) as Executor
+    const first = (await made.json()) as ShownExecutor
     expect(first).toMatchObject({ name: 'mine', source: 'rest', enabled: true, settings: { timeout_sec: 5 } })
-    expect(await show('mine')).toEqual(first)
+    expect(await show('mine')).toEqual({ ...first, dependency_sets: [] })
 
     const changed = await patch(
       'mine',
       { timeout_sec: null, description: 'x' },
       { 'content-type': 'application/merge-patch+json' },
     )
-    const second = (await changed.json()) as Executor
+    const second = (await changed.json()) as ShownExecutor
     expect(second).toMatchObject({
       executor_id: first.executor_id,
       settings: { timeout_sec: 30, description: 'x' },
@@ -97,6 +97,40 @@ describe('/executors', () => {
     expect(await again.json()).toMatchObject({ enabled: true, has_secrets: ['password'] })
     const both = await patch('moving', { host: 'newer.example', password: 'third' })
     expect(await both.json()).toMatchObject({ enabled: true, has_secrets: ['password'] })
+  })
+
+  it('shows the dependency sets that agents have for it', async () => {
+    await make({
+      name: 'science',
+      executor_type: 'localhost',
+      allow_dependencies: true,
+      index_url: 'https://packages.example/simple',
+    })
+    const set = (more: Partial<DependencySet>): DependencySet => ({
+      hash: 'h',
+      executor: 'science',
+      place: 'this host',
+      runtime: 'python',
+      runtime_id: 'python3.11.2',
+      dependencies: ['six==1.17.0'],
+      bytes: 7_000_000_000,
+      last_used_at: null,
+      in_use: false,
+      ...more,
+    })
+    const used = set({ hash: 'used', last_used_at: '2026-11-28T01:02:03.000Z' })
+    const agent = await test.connectAgent(0)
+    const gone = await test.connectAgent(0)
+    expect(await show('science')).toMatchObject({ dependency_sets: [] })
+    for (const one of [agent, gone])
+      await one.tell({ disk: [], images: [], sets: [set({}), used, set({ executor: 'another' })] })
+    await test.request('DELETE', `/agents/${gone.agentId}`)
+    const place = { agent_id: agent.agentId, agent: agent.name }
+    const shown = await show('science')
+    expect(shownExecutor.parse(shown).dependency_sets).toEqual([
+      { ...used, ...place },
+      { ...set({}), ...place },
+    ])
   })
 
   it('refuses a name that is taken', async () => {

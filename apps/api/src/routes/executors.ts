@@ -4,6 +4,7 @@ import {
   type Executor,
   type ExecutorSettings,
   type ExecutorType,
+  type ShownExecutor,
   executorSchemas,
   executorType,
   fieldsToCome,
@@ -25,6 +26,7 @@ import {
   listExecutors,
   patchExecutor,
 } from '../store/executors.ts'
+import { setsOf } from '../store/stock.ts'
 import type { ExecutorCache } from './executor-cache.ts'
 
 const mergePatch = z.record(z.string(), z.unknown())
@@ -59,7 +61,8 @@ export function executorRoutes({ db, secrets, dispatch }: Parts, cache: Executor
       validQuery(c, noQuery)
       const row = await getExecutor(db, nameParam(c))
       if (row === undefined) throw notFound()
-      return c.json(toExecutor(row))
+      const dependency_sets = await setsOf(db, row.name)
+      return c.json({ ...toExecutor(row), dependency_sets } satisfies ShownExecutor)
     })
 
     .patch('/executors/:name', async (c) => {

@@ -1,4 +1,4 @@
-import type { Agent } from '@errand/shared'
+import type { Agent, AgentSummary } from '@errand/shared'
 import { agents } from '@errand/drizzle/schema'
 import { and, eq, isNull, sql } from 'drizzle-orm'
 import type { Database } from './database.ts'
@@ -15,31 +15,35 @@ export async function findAgentKey(db: Database, agentId: string): Promise<strin
 }
 
 /** Those that are not revoked, by name. */
-export function listAgents(db: Database): Promise<Agent[]> {
-  return selectAgents(db, null)
+export async function listAgents(db: Database): Promise<AgentSummary[]> {
+  const rows = await db.query<AgentRow>(
+    `select ${columns} from agents a where a.revoked_at is null order by a.name`,
+  )
+  return rows.map(toSummary)
 }
 
 export async function getAgent(db: Database, agentId: string): Promise<Agent | undefined> {
-  const [found] = await selectAgents(db, agentId)
-  return found
-}
-
-async function selectAgents(db: Database, agentId: string | null): Promise<Agent[]> {
-  const rows = await db.query<
-    Omit<Agent, 'last_seen_at' | 'created_at'> & Record<'last_seen_at' | 'created_at', Date>
-  >(
-    `select a.id as agent_id, a.name, a.labels, a.epoch, a.last_seen_at, a.created_at, a.report, a.stock,
-       case when not coalesce(a.lease_until > clock_timestamp(), false) then 'offline'
-         when a.draining then 'draining' else 'online' end as status,
-       (select count(*) from jobs j where j.agent_id = a.id and ${isAmongHeld('j')}) as jobs_held
-     from agents a where a.revoked_at is null and ($1::uuid is null or a.id = $1::uuid) order by a.name`,
+  const [row] = await db.query<AgentRow & Pick<Agent, 'stock'>>(
+    `select ${columns}, a.stock from agents a where a.revoked_at is null and a.id = $1`,
     [agentId],
   )
-  return rows.map((row) => ({
+  return row && { ...toSummary(row), stock: row.stock }
+}
+
+type Times = 'last_seen_at' | 'created_at'
+type AgentRow = Omit<AgentSummary, Times> & Record<Times, Date>
+
+const columns = `a.id as agent_id, a.name, a.labels, a.epoch, a.last_seen_at, a.created_at, a.report,
+  case when not coalesce(a.lease_until > clock_timestamp(), false) then 'offline'
+    when a.draining then 'draining' else 'online' end as status,
+  (select count(*) from jobs j where j.agent_id = a.id and ${isAmongHeld('j')}) as jobs_held`
+
+function toSummary(row: AgentRow): AgentSummary {
+  return {
     ...row,
     last_seen_at: row.last_seen_at?.toISOString() ?? null,
     created_at: row.created_at.toISOString(),
-  }))
+  }
 }
 
 /** Labels replace all that there were; sessions that are open learn of them at their next connect. */

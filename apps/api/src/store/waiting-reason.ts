@@ -1,4 +1,4 @@
-import type { Agent, ExecutorType } from '@errand/shared'
+import type { AgentSummary, ExecutorType } from '@errand/shared'
 import { listAgents } from './agents.ts'
 import type { Database } from './database.ts'
 import type { ExecutionRow } from './execution-row.ts'
@@ -59,14 +59,14 @@ const agentsStatement = `
 select q.id, q.agent_id as "agentId" from json_array_elements_text($1::text::json) i(id)
 join queues q on q.id = i.id::int and q.agent_id is not null`
 
-function whyMaintenanceWaits(agentId: string, agents: readonly Agent[]): string {
+function whyMaintenanceWaits(agentId: string, agents: readonly AgentSummary[]): string {
   const agent = agents.find((one) => one.agent_id === agentId)
   if (agent === undefined) return 'its agent is gone'
   if (agent.status !== 'online') return `its agent ${agent.name} is ${agent.status}`
   return `every maintenance slot of its agent ${agent.name} is taken`
 }
 
-export function whyItWaits(need: Need, agents: readonly Agent[]): string {
+export function whyItWaits(need: Need, agents: readonly AgentSummary[]): string {
   if (!need.enabled) return 'its executor is disabled'
   const { reason } = whoServes(need, agents)
   if (reason !== null) return reason
@@ -79,8 +79,8 @@ export function whyItWaits(need: Need, agents: readonly Agent[]): string {
 /** The agents that would get jobs which need this, or in words why there are none. */
 export function whoServes(
   { executorType, labels }: Pick<Need, 'executorType' | 'labels'>,
-  agents: readonly Agent[],
-): { agents: Agent[]; reason: string | null } {
+  agents: readonly AgentSummary[],
+): { agents: AgentSummary[]; reason: string | null } {
   const none = (reason: string) => ({ agents: [], reason })
   if (agents.length === 0) return none('no agent is enrolled')
   const online = agents.filter((agent) => agent.status !== 'offline')
@@ -101,7 +101,7 @@ export function whoServes(
 }
 
 /** What those say that have the backend and cannot use it: of a large fleet the first few. */
-function whatTheyLack(executorType: ExecutorType, agents: readonly Agent[]): string {
+function whatTheyLack(executorType: ExecutorType, agents: readonly AgentSummary[]): string {
   const lacking = agents.flatMap(({ name, report }) =>
     (report?.backends[executorType]?.missing ?? []).map((words) => `${name}: ${words}`),
   )
