@@ -26,9 +26,13 @@ import { executorCheckRoute } from './routes/executor-check.ts'
 import { executorHostKeyRoute } from './routes/executor-host-key.ts'
 import { executorRoutes } from './routes/executors.ts'
 import { healthRoutes } from './routes/health.ts'
+import { jobLogsRoute } from './routes/job-logs.ts'
+import { jobTypesRoute } from './routes/job-types.ts'
+import { jobRoutes } from './routes/jobs.ts'
 import { rootRoute } from './routes/root.ts'
 import { runtimeRoutes } from './routes/runtimes.ts'
 import { submitRoute } from './routes/submit-execution.ts'
+import { submitJobRoute } from './routes/submit-job.ts'
 import { versionRoute } from './routes/version.ts'
 import type { Secrets } from './secrets/secrets.ts'
 import type { VerifyKey } from './store/api-keys.ts'
@@ -45,6 +49,8 @@ export interface Parts {
   secrets: Secrets
   live: Live
   dispatch: Pick<Dispatch, 'kick' | 'poll' | 'cancel' | 'setLabels' | 'revoke'>
+  /** Brings maintenance on, after whatever may have changed who waits for whom. Never rejects. */
+  settle: () => Promise<void>
   checkExecutor: CheckExecutor
   seeHostKeys: SeeHostKeys
   time: TimeConstants
@@ -84,6 +90,10 @@ export function createApp(parts: Parts): Hono<AppEnv> {
     executionRoutes(parts),
     executionOutputRoutes(parts),
     executionEventsRoute(parts, readRow),
+    submitJobRoute(parts, executors),
+    jobRoutes(parts),
+    jobLogsRoute(parts),
+    jobTypesRoute(),
     executorRoutes(parts, executors),
     executorCheckRoute(parts),
     executorHostKeyRoute(parts, executors),

@@ -80,6 +80,7 @@ async function main(): Promise<void> {
     db,
     live,
     dispatch,
+    settle,
     checkExecutor: createCheckExecutor({ db, secrets, questions }),
     seeHostKeys: createSeeHostKeys({ db, questions }),
     secrets,

@@ -4,7 +4,7 @@ import { runtimeName } from './runtimes.ts'
 import { outcome, status } from './status.ts'
 import { submission } from './submission.ts'
 import { dependencies } from './dependencies.ts'
-import { name, oneLine, seconds } from './text.ts'
+import { idempotencyKey, name, seconds } from './text.ts'
 
 /** What agents pull. An execution is a job of type `code.execute`. */
 export const jobType = z.enum(['code.execute', 'docker_image.download', 'runtime.install'])
@@ -14,9 +14,15 @@ export type JobType = z.infer<typeof jobType>
 export const maintenanceType = jobType.exclude(['code.execute'])
 export type MaintenanceType = z.infer<typeof maintenanceType>
 
-/** As callers may write it: with the older spelling `docker_image:download`. */
+/** Older spellings that are taken for them. */
+export const jobTypeAliases: Readonly<Record<string, JobType>> = {
+  'docker_image:download': 'docker_image.download',
+}
+
+/** As callers may write it. */
 export const givenJobType = z.preprocess(
-  (given) => (given === 'docker_image:download' ? jobType.enum['docker_image.download'] : given),
+  (given) =>
+    typeof given === 'string' && Object.hasOwn(jobTypeAliases, given) ? jobTypeAliases[given] : given,
   jobType,
 )
 
@@ -41,6 +47,17 @@ export const jobParams = {
   'runtime.install': installParams,
 } as const satisfies Record<JobType, z.ZodType>
 
+/** What `GET /job-types` says of each. */
+export const jobTypeInfo = z.strictObject({
+  type: jobType,
+  /** Other spellings that are taken for it. */
+  aliases: z.array(z.string()),
+  description: z.string(),
+  /** The JSON schema of `params`. */
+  params_schema: z.record(z.string(), z.unknown()),
+})
+export type JobTypeInfo = z.infer<typeof jobTypeInfo>
+
 /** How long a maintenance job may take, and how often it is tried, where its caller does not say: seconds, attempts. */
 export const maintenanceDefaults = { timeout_sec: 1_800, max_attempts: 3 } as const
 
@@ -51,7 +68,7 @@ export const maintenanceDefaults = { timeout_sec: 1_800, max_attempts: 3 } as co
 export const newJob = z.strictObject({
   type: givenJobType,
   params: z.record(z.string(), z.unknown()).default({}),
-  idempotency_key: oneLine(256).min(1).optional(),
+  idempotency_key: idempotencyKey.optional(),
   timeout_sec: seconds.optional(),
   retry: z.strictObject({ max_attempts: z.int().min(1).max(10) }).optional(),
 })
@@ -82,13 +99,15 @@ export const jobResult = z.strictObject({
 })
 export type JobResult = z.infer<typeof jobResult>
 
-/** A line of `GET /jobs/{id}/logs`. */
+/** A line of `GET /jobs/{id}/logs`. `message` is one line without control characters, of at most 8,192 characters. */
 export const jobLogLine = z.strictObject({
   time: z.iso.datetime(),
   level: z.enum(['debug', 'info', 'warn', 'error']),
   message: z.string(),
   /** The attempt that it belongs to; 0 before the first. */
   attempt: z.int(),
+  /** The job that it is of: the one that was asked for, or one of its parts. */
+  job_id: z.uuid(),
 })
 export type JobLogLine = z.infer<typeof jobLogLine>
 

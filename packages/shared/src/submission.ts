@@ -95,11 +95,7 @@ export type Submission = z.infer<typeof submission>
 export type SubmissionBody = z.input<typeof submission>
 
 /** Fields that are in the contract but whose feature is still to come: 422 `not_available_yet`, never ignored. */
-export const submissionFieldsToCome = [
-  'network',
-  'dependencies',
-  'artifacts',
-] as const satisfies (keyof Submission)[]
+export const submissionFieldsToCome = ['network', 'artifacts'] as const satisfies (keyof Submission)[]
 
 function utf8Length(text: string): number {
   return new TextEncoder().encode(text).length

@@ -14,13 +14,21 @@ export const wellFormed = (max: number) =>
 export const plainText = (max: number) =>
   wellFormed(max).refine((text) => !text.includes('\0'), 'must not contain NUL characters')
 
+/** C0, DEL, C1, line separators and the bidi overrides. */
+const control = /[\u0000-\u001f\u007f-\u009f\u2028\u2029\u202a-\u202e\u2066-\u2069]/u
+
 /** One line for people: no control characters, which could steer a terminal. */
 export const oneLine = (max: number) =>
-  wellFormed(max).refine(
-    // C0, DEL, C1, line separators and the bidi overrides
-    (text) => !/[\u0000-\u001f\u007f-\u009f\u2028\u2029\u202a-\u202e\u2066-\u2069]/u.test(text),
-    'must not contain control characters',
-  )
+  wellFormed(max).refine((text) => !control.test(text), 'must not contain control characters')
+
+/** Any text as one line for people, of at most `max` characters: control characters are shown as U+FFFD. */
+export function shownLine(text: string, max: number): string {
+  const line = text
+    .toWellFormed()
+    .replaceAll(/[\t\r\n]+/g, ' ')
+    .replaceAll(new RegExp(control, 'gu'), '\uFFFD')
+  return line.length <= max ? line : `${line.slice(0, max - 1).toWellFormed()}…`
+}
 
 /** The name of an executor, agent or key: it stands in URLs, labels, container names and log lines. */
 export const name = z
@@ -42,6 +50,11 @@ export const environment = z
     plainText(131_071),
   )
   .refine((given) => Object.keys(given).length <= 512, 'must have at most 512 variables')
+
+/** What makes a repeated submission the same one: it goes into a header, too. */
+export const idempotencyKey = z
+  .string()
+  .regex(/^[\u0021-\u007e]{1,255}$/, 'must be 1 to 255 visible ASCII characters')
 
 /** Seconds with fractions, from a millisecond up to a day. */
 export const seconds = z.number().min(0.001).max(86_400)

@@ -27,6 +27,19 @@ export function valid<Schema extends z.ZodType>(schema: Schema, value: unknown):
   throw invalid(problemDetails(parsed.error))
 }
 
+/** What `act` makes of a part of the body: the pointers of its refusals begin with where that part lies. */
+export async function validWithin<T>(pointer: string, act: () => T | Promise<T>): Promise<T> {
+  try {
+    return await act()
+  } catch (error) {
+    if (!(error instanceof Problem) || error.errors === undefined) throw error
+    const errors = error.errors.map((one) => ({ ...one, pointer: pointer + one.pointer }))
+    // Its text names the first of them
+    if (error.code === 'validation_failed') throw invalid(errors)
+    throw new Problem(error.code, error.message, { errors, headers: error.headers })
+  }
+}
+
 /** For routes without parameters. */
 export const noQuery = z.strictObject({})
 

@@ -1,20 +1,19 @@
 import { Hono } from 'hono'
 import { z } from 'zod'
-import { jobType, labels, name, oneLine, outcome, status } from '@errand/shared'
+import { labels, name, oneLine, outcome, status } from '@errand/shared'
 import type { Parts } from '../app.ts'
 import type { AppEnv } from '../http/app-env.ts'
 import { countParam, cursorParam, encodeCursor, limitParam, listOf, nextLink } from '../http/page-params.ts'
 import { idParam, notFound } from '../http/path-params.ts'
 import { Problem } from '../http/problem.ts'
-import { requireRole, visibleProject } from '../http/require-role.ts'
+import { visibleProject } from '../http/require-role.ts'
 import { noQuery, validQuery } from '../http/validate.ts'
-import { publishChange } from '../live/publish-change.ts'
-import { cancel } from '../store/cancel.ts'
 import { toRecord, toSummary } from '../store/execution-row.ts'
-import { listExecutions } from '../store/list-executions.ts'
+import { listJobs } from '../store/list-jobs.ts'
 import { readExecution } from '../store/read-execution.ts'
 import { readRequest } from '../store/read-request.ts'
 import { withWaitingReason, withWaitingReasons } from '../store/waiting-reason.ts'
+import { cancelJob } from './cancel-job.ts'
 
 const listQuery = z.strictObject({
   limit: limitParam,
@@ -31,7 +30,8 @@ const listQuery = z.strictObject({
 })
 
 /** The executions that a key sees: list, one, what was submitted, cancel. */
-export function executionRoutes({ db, live, dispatch }: Parts) {
+export function executionRoutes(parts: Parts) {
+  const { db } = parts
   return new Hono<AppEnv>()
     .get('/executions', async (c) => {
       const { limit, cursor, count, agent_id, batch_id, ...filter } = validQuery(c, listQuery)
@@ -39,11 +39,11 @@ export function executionRoutes({ db, live, dispatch }: Parts) {
         throw new Problem('not_available_yet', 'Batches are still to come.', {
           errors: [{ pointer: '?batch_id', detail: 'is not available yet' }],
         })
-      const { rows, next, total } = await listExecutions(db, {
+      const { rows, next, total } = await listJobs(db, {
         ...filter,
         agentId: agent_id,
         project: visibleProject(c),
-        type: jobType.enum['code.execute'],
+        types: ['code.execute'],
         limit,
         after: cursor,
         count,
@@ -69,18 +69,8 @@ export function executionRoutes({ db, live, dispatch }: Parts) {
     })
 
     .post('/executions/:id/cancel', async (c) => {
-      requireRole(c, 'runner')
-      validQuery(c, noQuery)
-      const id = idParam(c)
-      const canceled = await cancel(db, { id, project: visibleProject(c) })
-      if (canceled.kind === 'not_found') throw notFound()
-      if (canceled.kind === 'final')
-        throw new Problem('already_final', `It has already ended: its status is ${canceled.status}.`)
-      const { kind, execution } = canceled
-      if (kind === 'already_canceled') return c.json(toRecord(execution), 200)
-      if (kind === 'canceling') dispatch.cancel(canceled.agentId, id, canceled.fence)
-      publishChange(live, execution)
-      return c.json(toRecord(execution), 202)
+      const { status, execution } = await cancelJob(c, parts, 'code.execute')
+      return c.json(toRecord(execution), status)
     })
 }
 

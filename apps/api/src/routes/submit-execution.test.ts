@@ -79,7 +79,21 @@ describe.each(['pglite', 'postgres'] as const)('POST /executions on %s', (databa
       ],
       ['a NUL in an argument', { ...valid, args: ['a\0'] }, 422, 'validation_failed', '/args/0'],
       ['a bad variable', { ...valid, env: { 'a b': '' } }, 422, 'validation_failed', '/env/a b'],
-      ['a field to come', { ...valid, dependencies: ['numpy'] }, 422, 'not_available_yet', '/dependencies'],
+      ['a field to come', { ...valid, artifacts: ['*'] }, 422, 'not_available_yet', '/artifacts'],
+      [
+        'packages that are not allowed',
+        { ...valid, dependencies: ['six==1.17.0'] },
+        422,
+        'validation_failed',
+        '/dependencies',
+      ],
+      [
+        'packages that are none',
+        { ...valid, dependencies: [7] },
+        422,
+        'validation_failed',
+        '/dependencies/0',
+      ],
       [
         'a longer timeout than allowed',
         { ...valid, timeout_sec: 301 },
@@ -134,6 +148,25 @@ describe.each(['pglite', 'postgres'] as const)('POST /executions on %s', (databa
     it.each(['?wait=soon', '?wat=1', '?wait=1&wait=2'])('refuses the query %s', async (query) => {
       expect((await post(valid, {}, query)).status).toBe(422)
     })
+  })
+
+  it('takes packages where the executor allows them and its runtime can have them', async () => {
+    const executor = {
+      name: 'packages',
+      executor_type: 'localhost',
+      allow_dependencies: true,
+      index_url: 'https://packages.example/simple',
+    }
+    await test.request('POST', '/executors', { body: executor })
+    const body = { executor: 'packages', code: 'import six', dependencies: ['six==1.17.0'] }
+    const { id } = await test.submit(body)
+    const request = await (await test.request('GET', `/executions/${id}/request`)).json()
+    expect(request).toMatchObject({ dependencies: ['six==1.17.0'] })
+    const refused = await post({ ...body, runtime: 'bash' })
+    expect(refused.status).toBe(422)
+    expect(await problemOf(refused)).toMatchObject({ errors: [{ pointer: '/dependencies' }] })
+    // Who names none asks for nothing
+    expect((await post({ ...valid, dependencies: [] })).status).toBe(202)
   })
 
   describe('with an Idempotency-Key', () => {

@@ -1,9 +1,11 @@
 import {
   type AgentMessage,
   type AgentReport,
+  type AgentStock,
   type ApiMessage,
   type Assignment,
   type ExecutionRecord,
+  type JobProgress,
   type Problem,
   type RunResult,
   dockerExecutor,
@@ -35,6 +37,7 @@ import { insertExecutor } from '../store/executors.ts'
 import { createFinish } from '../store/finish.ts'
 import { createQueueFor } from '../store/queues.ts'
 import { openSession } from '../store/sessions.ts'
+import { keepStock } from '../store/stock.ts'
 import { createSubmit } from '../store/submit.ts'
 
 type WithoutId<Message> = Message extends AgentMessage ? Omit<Message, 'request_id'> : never
@@ -77,6 +80,7 @@ export async function openTestApp(database: 'pglite' | 'postgres' = 'postgres') 
     secrets,
     live,
     dispatch,
+    settle,
     checkExecutor: createCheckExecutor({ db, secrets, questions }),
     seeHostKeys: createSeeHostKeys({ db, questions }),
     time,
@@ -190,7 +194,7 @@ export async function openTestApp(database: 'pglite' | 'postgres' = 'postgres') 
     dispatch.join(link)
     grant(slots)
     await dispatch.poll()
-    return { agentId, name, sent, assigned, grant, start, write, finish, leave }
+    return { agentId, name, sent, assigned, grant, start, progress, write, finish, tell, leave }
 
     async function answer(question: Extract<ApiMessage, { request_id: string }>): Promise<void> {
       const answered = await given.answer?.(question)
@@ -202,8 +206,17 @@ export async function openTestApp(database: 'pglite' | 'postgres' = 'postgres') 
       questions.left(link)
     }
 
-    function grant(run: number, ssh = 0): void {
-      dispatch.grant(link, { run, ssh, maintenance: 0 })
+    function grant(run: number, ssh = 0, maintenance = 0): void {
+      dispatch.grant(link, { run, ssh, maintenance })
+    }
+
+    /** What lies on its host. */
+    function tell(stock: AgentStock): Promise<void> {
+      return keepStock(db, link, stock)
+    }
+
+    function progress({ id, fence }: Assignment, given: JobProgress): Promise<void> {
+      return ingest.progress(link, { type: 'progress', id, fence, progress: given })
     }
 
     function start({ id, fence }: Assignment): Promise<void> {

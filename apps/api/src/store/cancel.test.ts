@@ -30,7 +30,7 @@ describe.each(testingDatabases)('cancel on $name', ({ open }) => {
       agent_id: null,
       stdout_bytes: 0,
     })
-    expect(first).toEqual({ kind: 'canceled', execution: stored })
+    expect(first).toEqual({ kind: 'canceled', execution: stored, was: 'waiting' })
     expect(await cancel(db, { id, project: scene.project })).toEqual({
       kind: 'already_canceled',
       execution: stored,

@@ -70,6 +70,14 @@ export interface ExecutionRow {
   compile: ExecutionRecord['compile']
 }
 
+/** Whether it is there, an execution, and of this project (null: any). */
+export function isExecutionSeenBy(
+  row: ExecutionRow | undefined,
+  project: string | null,
+): row is ExecutionRow {
+  return row?.type === 'code.execute' && (project === null || row.project === project)
+}
+
 /** A record as REST shows it. Bytes that are no UTF-8 are shown as U+FFFD; a byte order mark stays. */
 export function toRecord(row: ExecutionRow): ExecutionRecord {
   return { ...toSummary(row), stdout: textOf(row.stdout), stderr: textOf(row.stderr), compile: row.compile }

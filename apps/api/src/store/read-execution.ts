@@ -1,18 +1,17 @@
 import type { Database } from './database.ts'
 import { executionColumns } from './execution-columns.ts'
-import type { ExecutionRow } from './execution-row.ts'
+import { type ExecutionRow, isExecutionSeenBy } from './execution-row.ts'
 
-/** With all output that is stored, whatever its status. `project` null: any project. */
+/** With all output that is stored, whatever its status. `project` null: any project. Other jobs are no executions. */
 export async function readExecution(
   db: Database,
   given: { id: string; project: string | null },
 ): Promise<ExecutionRow | undefined> {
   const [row] = await readExecutions(db, [given.id])
-  if (row === undefined || (given.project !== null && row.project !== given.project)) return undefined
-  return withOutput(db, row)
+  return isExecutionSeenBy(row, given.project) ? withOutput(db, row) : undefined
 }
 
-/** Many at once, in any order; output that lies in chunks is left there. For waiters and followers. */
+/** Many jobs of any type at once, in any order; output that lies in chunks is left there. For waiters and followers. */
 export function readExecutions(db: Database, ids: readonly string[]): Promise<ExecutionRow[]> {
   return db.query<ExecutionRow>(readStatement, [JSON.stringify(ids)])
 }

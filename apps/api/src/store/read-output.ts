@@ -9,7 +9,7 @@ export interface StoredOutput {
   final: boolean
 }
 
-/** The last claim's output. `project` null: any project. */
+/** The output of an execution's last claim. `project` null: any project. */
 export async function findOutput(
   db: Database,
   given: { id: string; project: string | null; stream: Stream },
@@ -28,7 +28,7 @@ select j.fence, j.status, coalesce(length(r.${stream}), (
   select o."offset" + length(o.bytes) from execution_output o
   where o.execution_id = j.id and o.fence = j.fence and o.stream = '${stream}' order by o."offset" desc limit 1), 0)::bigint as bytes
 from jobs j left join code_execution_results r on r.id = j.id
-where j.id = $1 and ($2::text is null or j.project = $2::text)`,
+where j.id = $1 and j.type = 'code.execute' and ($2::text is null or j.project = $2::text)`,
 )
 
 /** At most `length` bytes of that claim's output from `offset` on; none when there are no more. Loads no more than that. */

@@ -3,7 +3,7 @@ import { createBatcher } from './batch.ts'
 import { claimFor, isClaimable, type Claim } from './claim.ts'
 import type { Database } from './database.ts'
 import type { ExecutionRow } from './execution-row.ts'
-import { readExecutions } from './read-execution.ts'
+import { findSubmitted } from './find-submitted.ts'
 
 /** A validated submission, ready to be stored. */
 export interface NewExecution {
@@ -152,42 +152,6 @@ with input as (
 )
 select i.n, s.status, s.agent_id, s.epoch, s.fence, s.created_at, s.assigned_at, s.expires_at, r.bytes, r.sha256
 from stored s join requests r using (id) join input i using (id)`
-
-async function findSubmitted(
-  db: Database,
-  items: readonly NewExecution[],
-): Promise<Map<NewExecution, Submitted>> {
-  const keys = await db.query<{ key_id: string; key: string; body_sha256: string; job_id: string }>(
-    `select k.key_id, k.key, k.body_sha256, k.job_id
-     from json_to_recordset($1::text::json) as i(key_id uuid, key text)
-     join idempotency_keys k on k.key_id = i.key_id and k.key = i.key`,
-    [
-      JSON.stringify(
-        items.flatMap(({ keyId, idempotency }) =>
-          idempotency ? [{ key_id: keyId, key: idempotency.key }] : [],
-        ),
-      ),
-    ],
-  )
-  const rows = new Map(
-    (
-      await readExecutions(
-        db,
-        items.map(({ id }) => id),
-      )
-    ).map((row) => [row.id, row]),
-  )
-  return new Map(items.map((item) => [item, whatIsThere(item)]))
-
-  function whatIsThere(item: NewExecution): Submitted {
-    const known = keys.find((one) => one.key_id === item.keyId && one.key === item.idempotency?.key)
-    if (known !== undefined && known.body_sha256 !== item.idempotency?.sha256) return { kind: 'conflict' }
-    if (known !== undefined && known.job_id !== item.id) return { kind: 'repeated', id: known.job_id }
-    const job = rows.get(item.id)
-    if (job === undefined) throw new Error(`execution ${item.id} was neither stored nor there before`)
-    return { kind: 'stored', job }
-  }
-}
 
 function newRow(item: NewExecution, stamps: Stamps): ExecutionRow {
   const { submission, executor } = item

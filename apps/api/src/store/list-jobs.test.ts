@@ -1,11 +1,14 @@
+import type { JobType } from '@errand/shared'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { cancel } from './cancel.ts'
 import type { Database } from './database.ts'
-import { listExecutions, type Cursor, type ListFilter } from './list-executions.ts'
+import { listJobs, type Cursor, type ListFilter } from './list-jobs.ts'
 import { testingDatabases } from './testing-databases.ts'
 import { openScene, type Scene } from './testing-scene.ts'
 
-describe.each(testingDatabases)('listExecutions on $name', ({ open }) => {
+const types: readonly JobType[] = ['code.execute']
+
+describe.each(testingDatabases)('listJobs on $name', ({ open }) => {
   let db: Database
   let scene: Scene
   const ids: string[] = []
@@ -32,14 +35,14 @@ describe.each(testingDatabases)('listExecutions on $name', ({ open }) => {
   afterAll(() => db.close())
 
   const list = (filter: Partial<ListFilter> = {}, limit = 100) =>
-    listExecutions(db, { project: scene.project, limit, ...filter })
+    listJobs(db, { project: scene.project, types, limit, ...filter })
 
   it('pages through everything once, newest first', async () => {
     const seen: string[] = []
     const times: number[] = []
     let after: Cursor | undefined
     do {
-      const page = await listExecutions(db, { project: scene.project, limit: 7, after, count: true })
+      const page = await listJobs(db, { project: scene.project, types, limit: 7, after, count: true })
       expect(page.total).toBe(30)
       seen.push(...page.rows.map(({ id }) => id))
       times.push(...page.rows.map(({ created_at }) => created_at.getTime()))
@@ -68,12 +71,12 @@ describe.each(testingDatabases)('listExecutions on $name', ({ open }) => {
     [{ q: 'boo' }, 1],
     [{ q: "' or true --" }, 0],
     [{ executor: 'nobody' }, 0],
-    [{ type: 'runtime.install' }, 0],
+    [{ types: ['runtime.install'] }, 0],
     [{ project: 'elsewhere' }, 0],
   ])('filters by %o', async (filter, count) => {
     expect((await list(filter)).rows).toHaveLength(count)
     expect(
-      (await listExecutions(db, { project: scene.project, limit: 1, count: true, ...filter })).total,
+      (await listJobs(db, { project: scene.project, types, limit: 1, count: true, ...filter })).total,
     ).toBe(count)
   })
 

@@ -4,13 +4,14 @@ import { executionColumns } from './execution-columns.ts'
 import type { ExecutionRow } from './execution-row.ts'
 
 export interface ListFilter {
-  /** Null: all projects. */
+  /** Whose executions; null: those of all projects. Other jobs are everybody's to see. */
   project: string | null
-  type?: JobType | undefined
+  types: readonly JobType[]
   status?: readonly Status[] | undefined
   outcome?: readonly Outcome[] | undefined
   /** The executor's name. */
   executor?: string | undefined
+  /** That has it, had it last, or is to do it. */
   agentId?: string | undefined
   label?: { key: string; value?: string | undefined } | undefined
   /** Found in the id's beginning, the executor's name, a label's value or the error. */
@@ -24,7 +25,7 @@ export interface Cursor {
 }
 
 /** Newest first. Rows have neither output nor `compile`. `total` only when `count` is set. */
-export async function listExecutions(
+export async function listJobs(
   db: Database,
   given: ListFilter & { limit: number; after?: Cursor | undefined; count?: boolean | undefined },
 ): Promise<{ rows: ExecutionRow[]; next: Cursor | null; total?: number | undefined }> {
@@ -58,12 +59,14 @@ function conditionsOf(given: ListFilter): Conditions {
     values.push(value)
     texts.push(text(`$${values.length}`))
   }
-  add(given.project, (one) => `j.project = ${one}`)
-  add(given.type, (one) => `j.type = ${one}`)
+  add(given.project, (one) => `(j.type <> 'code.execute' or j.project = ${one})`)
+  add(JSON.stringify(given.types), (all) => `j.type ${isAmong(all)}`)
+  // In these words the index of the other jobs is found
+  if (!given.types.includes('code.execute')) texts.push("j.type <> 'code.execute'")
   add(given.status && JSON.stringify(given.status), (all) => `j.status ${isAmong(all)}`)
   add(given.outcome && JSON.stringify(given.outcome), (all) => `j.outcome ${isAmong(all)}`)
   add(given.executor, (one) => `j.executor_name = ${one}`)
-  add(given.agentId, (one) => `j.agent_id = ${one}::uuid`)
+  add(given.agentId, (one) => `(j.agent_id = ${one}::uuid or j.target_agent_id = ${one}::uuid)`)
   add(given.label?.key, (key) => `jsonb_exists(j.labels, ${key})`)
   add(given.label?.value, (value) => `j.labels->>$${values.length - 1} = ${value}`)
   add(
