@@ -110,7 +110,11 @@ describe('a maintenance job', () => {
     await api.until(() => api.credits > 0)
     const job = api.assign(installation(['six==1.17.0', 'pip==25.0']))
     const result = await api.result(job)
-    expect(result).toMatchObject({ outcome: 'succeeded', brought: { bytes: 1, already_there: false } })
+    expect(result).toMatchObject({
+      outcome: 'succeeded',
+      exit_code: 0,
+      brought: { bytes: 1, already_there: false },
+    })
     expect(linesOf(result.text).map(({ level, message }) => [level, message])).toEqual([
       ['info', 'installing pip==25.0'],
       ['info', 'installing six==1.17.0'],

@@ -26,18 +26,18 @@ export async function agentForTest(options: AgentOptions): Promise<TestAgent> {
  */
 export function sharedCircle(
   options: Pick<ApiOptions, 'config' | 'timeScale'> &
-    Pick<AgentOptions, 'slots' | 'policy'> & {
+    Pick<AgentOptions, 'slots' | 'policy' | 'fake'> & {
       database: (typeof databases)[number]
       /** The agent's environment, where it is known only then. */
       env?: () => Promise<NodeJS.ProcessEnv>
     },
 ): { readonly api: Api; readonly agent: TestAgent } {
-  const { database, config, timeScale, slots, policy } = options
+  const { database, config, timeScale, slots, policy, fake } = options
   const circle = {} as { api: Api; agent: TestAgent }
   beforeAll(async () => {
     circle.api = await startApi({ database: databaseOf(database), config, timeScale })
     const env = await options.env?.()
-    circle.agent = await startAgent({ api: circle.api, slots, policy, timeScale, env })
+    circle.agent = await startAgent({ api: circle.api, slots, policy, fake, timeScale, env })
   })
   afterAll(async () => {
     await circle.agent?.close()

@@ -100,7 +100,7 @@ async function run(
       const begin = starting(job, parts, spoolFailed)
       const limitMs = assignment.limits.timeout_sec * 1_000
       const brought = await maintain(job, parts, output, () => begin('run', limitMs))
-      return { outcome: 'succeeded', brought }
+      return { outcome: 'succeeded', phase: 'run', exit_code: 0, brought }
     }
     const submission = await readInput(assignment, { ...parts, mayStart }, ending.signal)
     output.onLimit = () => {
@@ -175,7 +175,7 @@ function endedWithout(job: RunningJob, parts: RunnerParts, error: unknown): Ende
     error instanceof NotStarted ||
     error instanceof Lost
   )
-  if (ownFault && !(reason && !started))
+  if (ownFault && !(reason && !started) && job.assignment.type === 'code.execute')
     parts.log.error({ execution_id: job.id, fence: job.fence, err: error }, 'the run failed by our own fault')
   if (reason && (started || reason === 'canceled'))
     return { outcome: outcomeOfStop[reason], error: errorOfStop[reason] }

@@ -33,7 +33,7 @@ export async function maintain(
     crashPoint('brought')
     return brought
   } catch (error) {
-    agentLog.info({ job_id: job.id, fence: job.fence, err: error }, 'a maintenance job came to nothing')
+    agentLog.warn({ job_id: job.id, fence: job.fence, err: error }, 'a maintenance job came to nothing')
     log('error', ending.reason ?? (error instanceof Error ? error.message : String(error)))
     throw error
   } finally {

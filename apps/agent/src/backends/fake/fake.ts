@@ -1,4 +1,5 @@
-import { appendFileSync } from 'node:fs'
+import { appendFileSync, existsSync } from 'node:fs'
+import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { z } from 'zod'
 import { Missing, Rejected } from '../backend.ts'
@@ -27,8 +28,8 @@ const script = z.strictObject({
 
 /**
  * Runs nothing: does what the job's `code` says, under limits and signals like any backend. For system tests. It installs
- * nothing either: a dependency `sleep-500` takes so many milliseconds, `fail` fails, `fail-once` does at the first
- * attempt, `refuse` is refused.
+ * nothing either: a dependency `sleep-500` takes so many milliseconds, `gate-1` waits for a file of that
+ * name in the folder `ERRAND_FAKE_GATES`, `fail` fails, `fail-once` does at the first attempt, `refuse` is refused.
  */
 export function createFake(): Backend {
   const installed = new Set<string>()
@@ -68,6 +69,7 @@ async function pretendToInstall({
     log('info', `installing ${one}`)
     progress({ phase: 'installing', bytes_done: 1, bytes_total: null, percent: null, bytes_per_sec: null })
     await pause(Number(/^sleep-(\d+)/.exec(one)?.[1] ?? 0), signal)
+    if (one.startsWith('gate-')) await opened(join(process.env['ERRAND_FAKE_GATES']!, one), signal)
     signal.throwIfAborted()
     if (one === 'fail' || (one === 'fail-once' && assignment.attempt === 0)) throw new Error('it failed')
     if (one === 'refuse') throw new Rejected('it is refused')
@@ -116,6 +118,10 @@ function perform(run: Run, one: Step): Pick<RunEnd, 'exit_code' | 'signal'> | un
   if ('exit' in one) return { exit_code: one.exit, signal: null }
   if ('signal' in one) return { exit_code: null, signal: one.signal }
   return undefined
+}
+
+async function opened(gate: string, signal: AbortSignal): Promise<void> {
+  while (!existsSync(gate) && !signal.aborted) await pause(20, signal)
 }
 
 /** Ends early when the run is to end. */
