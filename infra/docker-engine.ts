@@ -1,4 +1,4 @@
-import { mkdirSync, readFileSync } from 'node:fs'
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { request } from 'node:http'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -19,6 +19,8 @@ export interface DockerEngine {
   /** SIGSTOP: it accepts connections, and answers nothing until `resume`. */
   pause(): Promise<void>
   resume(): Promise<void>
+  /** From now on this port of its loopback leads to that Unix socket of the machine, as when a registry is there. */
+  forward(port: number, socketPath: string): Promise<void>
   /** Ends it and all its containers, and removes the data unless the caller gave `dir`. */
   stop(): Promise<void>
 }
@@ -28,13 +30,20 @@ export interface DockerEngineOptions {
   images?: string
   /** Where to keep the data; a temporary directory where absent. Its name is that of the control groups. */
   dir?: string
+  /** Of `daemon.json`. */
+  settings?: Record<string, unknown>
 }
 
 /** @throws where it cannot run here (the message says what is missing) or does not start */
-export async function startDockerEngine({ images, dir }: DockerEngineOptions = {}): Promise<DockerEngine> {
+export async function startDockerEngine({
+  images,
+  dir,
+  settings = {},
+}: DockerEngineOptions = {}): Promise<DockerEngine> {
   checkMachine('dockerd', 'docker.io')
   const home = dir ?? ownedDirectory('errand-docker-')
   mkdirSync(home, { recursive: true })
+  writeFileSync(join(home, 'daemon.json'), JSON.stringify(settings))
   const socketPath = join(home, 'docker.sock')
   const inside = enterNamespaces({
     script: 'dockerd.sh',
@@ -64,6 +73,7 @@ export async function startDockerEngine({ images, dir }: DockerEngineOptions = {
     kill: async () => void (await inside.order('kill')),
     pause: async () => void (await inside.order('pause')),
     resume: async () => void (await inside.order('resume')),
+    forward: async (port, path) => void (await inside.order(`forward ${port} ${path}`)),
     stop: () => inside.end(),
   }
 }

@@ -25,8 +25,9 @@ show_images() {
 
 order_start() {
   rm -f "$dir/docker.sock" /run/docker.pid
-  dockerd --host "unix://$dir/docker.sock" --data-root "$dir/data" --exec-root /run/docker --pidfile /run/docker.pid \
-    --exec-opt native.cgroupdriver=cgroupfs --cgroup-parent "/$cgroup" </dev/null >>"$dir/log" 2>&1 &
+  dockerd --config-file "$dir/daemon.json" --host "unix://$dir/docker.sock" --data-root "$dir/data" \
+    --exec-root /run/docker --pidfile /run/docker.pid --exec-opt native.cgroupdriver=cgroupfs \
+    --cgroup-parent "/$cgroup" </dev/null >>"$dir/log" 2>&1 &
   daemon=$!
 }
 
@@ -37,6 +38,12 @@ order_kill() {
 
 order_pause() { kill -STOP "$daemon"; }
 order_resume() { kill -CONT "$daemon"; }
+
+# From now on a port of the Engine's loopback leads to a Unix socket of the machine: `forward PORT SOCKET`.
+order_forward() {
+  socat "TCP-LISTEN:$1,bind=127.0.0.1,fork" "UNIX-CONNECT:$2" </dev/null >>"$dir/log" 2>&1 &
+  while kill -0 $! && ! (: <>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; do sleep 0.02; done
+}
 
 leave() {
   # Groups stay busy for a moment after their last process.

@@ -4,7 +4,7 @@
 # of its pid namespace the kernel ends all that belongs to it, processes and mounts. It reads orders from stdin and
 # answers each with a line; the end of stdin ends it. `infra/namespaced.ts` is the other side. DAEMON is a script
 # beside this one which says: `namespaces`, beside mount and pid; `enter` prepares them; `order_…` obeys an
-# order, and keeps the pid of what it starts in `daemon`; `leave` removes what the kernel does not.
+# order with its arguments, and keeps the pid of what it starts in `daemon`; `leave` removes what the kernel does not.
 set -eu
 dir=$2 at_end=$3 argument=${4:-} daemon=none
 leave() { :; }
@@ -23,8 +23,9 @@ outside() {
 inside() {
   mount -t tmpfs -o mode=755 tmpfs /run
   enter
-  while read -r order; do
-    "order_$order"
+  while read -r order arguments; do
+    # shellcheck disable=SC2086
+    "order_$order" $arguments
     if kill -0 "$daemon" 2>/dev/null; then echo up; else echo down; fi
   done
 }

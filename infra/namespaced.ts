@@ -7,7 +7,7 @@ import { text } from 'node:stream/consumers'
 
 /** A daemon in namespaces of its own, and all that it runs. It ends with this process, however that dies. */
 export interface Namespaced {
-  /** Has the daemon's script obey, and returns whether the daemon is up afterwards. */
+  /** Has the daemon's script obey a word with its arguments, none of which has a space, and returns whether the daemon is up afterwards. */
   order(word: string): Promise<boolean>
   /** Ends everything, and removes `dir` unless that is to be kept. */
   end(): Promise<void>
@@ -25,7 +25,7 @@ export interface NamespacedDaemon {
 /** @throws where a daemon cannot run in namespaces of its own, saying what is missing */
 export function checkMachine(program: string, debianPackage: string): void {
   if (process.getuid?.() !== 0) throw new Error(`${program} for tests runs as root only`)
-  if (!existsSync(join('/usr/sbin', program)))
+  if (!['/usr/sbin', '/usr/bin'].some((dir) => existsSync(join(dir, program))))
     throw new Error(
       `no ${program} on this machine: run sh infra/setup.sh test, or apt-get install ${debianPackage}`,
     )

@@ -48,6 +48,8 @@ iptables sbin/iptables
 openssh-server sbin/sshd
 openssh-client bin/ssh
 openssl bin/openssl
+docker-registry bin/docker-registry
+socat bin/socat
 musl-tools bin/musl-gcc
 END
 }
