@@ -1,4 +1,4 @@
-import { array, assert, constantFrom, property } from 'fast-check'
+import { array, assert, constantFrom, option, property, record, stringMatching } from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { fullImageName, parseImageReference } from './image-reference.ts'
 
@@ -37,6 +37,9 @@ describe('fullImageName', () => {
     ':3.11',
     'python:3.11:4',
     'python@sha256:abc',
+    `python@sha256:${'0'.repeat(65)}`,
+    `python@${sha.toUpperCase()}`,
+    `python@md5:${'0'.repeat(32)}`,
     '-a',
     'a-',
     'a//b',
@@ -60,6 +63,27 @@ describe('fullImageName', () => {
     sha.slice(7),
   ])('%j is none', (text) => {
     expect(parseImageReference(text)).toBeUndefined()
+  })
+
+  it('is all that the grammar of distribution/reference makes, taken apart', () => {
+    const component = '[a-z0-9]{1,3}(([._]|__|-{1,3})[a-z0-9]{1,3}){0,2}'
+    const label = '[A-Za-z0-9]([A-Za-z0-9-]{0,4}[A-Za-z0-9])?'
+    const domain = stringMatching(
+      new RegExp(`^((${label}\\.){1,2}${label}|localhost|\\[[0-9a-fA-F:]{2,9}\\]:1|${label}:[0-9]{1,5})$`),
+    )
+    const path = stringMatching(new RegExp(`^${component}(/${component}){0,2}$`))
+    const tag = option(stringMatching(/^\w[\w.-]{0,127}$/), { nil: undefined })
+    const digest = option(stringMatching(/^(sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128})$/), { nil: undefined })
+    assert(
+      property(record({ domain, path, tag, digest }), (given) => {
+        const { tag: asked, digest: exact } = given
+        const text = `${given.domain}/${given.path}${asked === undefined ? '' : `:${asked}`}${exact === undefined ? '' : `@${exact}`}`
+        expect(parseImageReference(text)).toEqual({
+          ...given,
+          tag: asked ?? (exact === undefined ? 'latest' : undefined),
+        })
+      }),
+    )
   })
 
   it('is always safe in the path of an address, and stays what it is', () => {
