@@ -59,14 +59,6 @@ describe('docker', () => {
     expect(end.runtime_id).toBe('python3.0.0')
   })
 
-  test('fails by its own fault where the image is not there, and says what to do', async () => {
-    const failed = runOn(opened, hello, { image: 'example.org/nowhere:1' })
-    await expect(failed).rejects.toThrow(
-      'the image example.org/nowhere:1 is not on this agent: pull it there (docker pull example.org/nowhere:1)',
-    )
-    await expect(failed).rejects.not.toBeInstanceOf(Rejected)
-  })
-
   test('fails by its own fault where the image has no interpreter, and says what it looked for', async () => {
     await expect(runOn(opened, { ...hello, runtime: 'ruby' })).rejects.toThrow(
       `no interpreter for ruby in the image ${testImages.python}: looked for ruby in /usr/local/bin, /usr/bin, /bin`,
@@ -79,7 +71,6 @@ describe('docker', () => {
   test.each([
     [{ network: 'bridge' }, 'network: bridge'],
     [{ engine: 'oci', oci_runtime: 'crun', warm: 1 }, 'engine: oci, oci_runtime, warm'],
-    [{ pull_policy: 'always' }, 'pull_policy: always'],
   ])('refuses what is still to come: %o', async (settings, words) => {
     const refused = runOn(opened, hello, settings)
     await expect(refused).rejects.toThrow(Rejected)

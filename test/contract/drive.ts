@@ -28,6 +28,8 @@ export interface Driving {
   compileLimitMs?: number
   /** Called in place of spooling `starting`. */
   starting?: () => void
+  /** Unix milliseconds; now where absent. */
+  submittedAt?: number
 }
 
 let fence = 0
@@ -82,7 +84,7 @@ export async function drive(driving: Driving): Promise<Driven> {
 }
 
 function assignmentFor(
-  { settings, requiredLimits, backend }: Driving,
+  { settings, requiredLimits, backend, submittedAt }: Driving,
   submission: ReturnType<typeof submissionSchema.parse>,
 ): Assignment {
   return {
@@ -92,7 +94,7 @@ function assignmentFor(
     slot_class: 'run',
     attempt: 0,
     attempts_left: false,
-    submitted_at_ms: Date.now(),
+    submitted_at_ms: submittedAt ?? Date.now(),
     executor: {
       executor_type: backend.type,
       name: 'contract',

@@ -1,7 +1,7 @@
 import { execFileSync } from 'node:child_process'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { agentPolicy, timeConstants } from '@errand/shared'
-import type { TimeConstants } from '@errand/shared'
+import type { AgentPolicy, TimeConstants } from '@errand/shared'
 import type { Backend } from '../../apps/agent/src/backends/backend.ts'
 import { createDocker } from '../../apps/agent/src/backends/docker/docker.ts'
 import { labels } from '../../apps/agent/src/backends/docker/labels.ts'
@@ -22,7 +22,12 @@ export interface OpenDocker {
 /** A docker backend on the Engine at this socket, which it reaches by another where one is given. */
 export async function openDocker(
   socketPath: string,
-  given: { mark?: string; time?: Partial<TimeConstants>; reachedBy?: string } = {},
+  given: {
+    mark?: string
+    time?: Partial<TimeConstants>
+    reachedBy?: string
+    policy?: Partial<AgentPolicy>
+  } = {},
 ): Promise<OpenDocker> {
   const mark = given.mark ?? crypto.randomUUID()
   const logged: string[] = []
@@ -37,7 +42,7 @@ export async function openDocker(
       maintenanceSlots: 2,
       stockChanged: () => {},
       now: Date.now,
-      policy: agentPolicy.parse({}),
+      policy: { ...agentPolicy.parse({}), ...given.policy },
       time: { ...timeConstants, ...given.time },
       log: { debug: silent, info: silent, warn: keep, error: keep },
     },

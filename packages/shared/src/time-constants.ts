@@ -40,6 +40,8 @@ export const timeConstants = {
   preferAgentMs: 10_000,
   /** A Docker Engine that has not answered by then is taken for one that hangs. */
   engineAnswerMs: 30_000,
+  /** So is one that says nothing for so long of a pull, which itself may take any time. */
+  pullSilenceMs: 120_000,
   /** How long a connected agent has to answer a cancel before the API asks again. */
   cancelAgainMs: 2_000,
   /** An agent answers a check of an executor within this; the API waits a handshake longer. */

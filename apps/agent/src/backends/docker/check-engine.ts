@@ -1,4 +1,4 @@
-import { statfs } from 'node:fs/promises'
+import { fullImageName } from '@errand/shared'
 import type { CheckFinding, CheckReport, DockerExecutor } from '@errand/shared'
 import { describeSearch } from '../../runtimes/find-runtime.ts'
 import type { FoundRuntime } from '../../runtimes/find-runtime.ts'
@@ -8,14 +8,17 @@ import { orAborted } from '../or-aborted.ts'
 import { containerLimits } from './container-limits.ts'
 import { containerUser } from './container-user.ts'
 import type { Place } from './containers.ts'
+import { freeMbOf, lackOfRoom } from './engine-disk.ts'
 import type { Engine, EngineFacts } from './engine.ts'
 import { engineLacks } from './engine-lacks.ts'
-import { imageOf, namedInterpreter } from './image-of.ts'
+import { namedInterpreter } from './image-of.ts'
 import { directoriesOf } from './image-tools.ts'
 import { refuseWhatIsToCome } from './refusals.ts'
 
 export interface EngineParts {
   engine: Engine
+  /** `disk.min_free_mb` of the policy. */
+  minFreeMb: number
   find(place: Place, asked: Check): Promise<FoundRuntime | undefined>
 }
 
@@ -29,7 +32,7 @@ export async function checkEngine(asked: Check, parts: EngineParts): Promise<Che
 /** Each step needs those before it. */
 async function look(
   asked: Check,
-  { engine, ...parts }: EngineParts,
+  { engine, minFreeMb, ...parts }: EngineParts,
   findings: CheckFinding[],
 ): Promise<FoundRuntime | undefined> {
   const settings = asked.executor.settings as DockerExecutor
@@ -55,17 +58,33 @@ async function look(
   const place = placeOf(asked, facts)
   if (place instanceof Error) say('limits', false, place.message, 'change the executor')
   else say('limits', true, 'memory, cpu, processes and disk can be kept')
-  const disk = await orFault(room(engine, facts))
-  if (disk instanceof Error) say('disk', false, disk.message)
-  else findings.push(disk)
+  const freeMb = await orFault(freeMbOf(engine, facts))
+  if (freeMb instanceof Error) say('disk', false, freeMb.message)
+  else findings.push(room(freeMb, facts))
 
-  const image = await orFault(imageOf(engine, settings.image))
+  const image = await orFault(engine.image(fullImageName(settings.image)!))
   if (image instanceof Error) {
-    say('image', false, image.message, `run on the agent's host: docker pull ${settings.image}`)
+    say('image', false, image.message)
+    return undefined
+  }
+  if (!image) {
+    const lack = freeMb instanceof Error ? undefined : lackOfRoom(freeMb, facts, { minFreeMb })
+    const pull = `docker pull ${settings.image}`
+    if (settings.pull_policy === 'never')
+      say(
+        'image',
+        false,
+        `${settings.image} is not there, and pull_policy is never`,
+        `run on the agent's host: ${pull}`,
+      )
+    else if (lack !== undefined) say('image', false, `${settings.image} is not there: ${lack}`, 'make room')
+    else say('image', true, `${settings.image} is not there yet: the first execution waits for its download`)
     return undefined
   }
   const mb = Math.ceil(image.bytes / 1e6)
-  say('image', true, `${settings.image} is there: ${image.id}, ${mb} MB`)
+  const anew =
+    settings.pull_policy === 'always' ? '; executions look for a newer one first (pull_policy: always)' : ''
+  say('image', true, `${settings.image} is there: ${image.id}, ${mb} MB${anew}`)
   if (place instanceof Error) return undefined
   const found = await orFault(parts.find({ image, ...place }, asked))
   if (found instanceof Error) say('interpreter', false, found.message)
@@ -95,23 +114,17 @@ function placeOf(asked: Check, facts: EngineFacts): Omit<Place, 'image'> | Rejec
 }
 
 /** Containers write to memory alone: the Engine needs room for its own records and logs. */
-async function room({ isLocal }: Engine, { rootDir }: EngineFacts): Promise<CheckFinding> {
-  if (!isLocal) return diskElsewhere
-  try {
-    const { bavail, bsize } = await statfs(rootDir)
-    const freeMb = Math.floor((bavail * bsize) / (1024 * 1024))
-    const detail = `${freeMb} MB are free in ${rootDir}, where the Engine keeps images and logs`
-    if (freeMb >= leastFreeMb) return { what: 'disk', ok: true, detail }
-    return { what: 'disk', ok: false, detail, advice: `make room: at least ${leastFreeMb} MB` }
-  } catch {
-    return diskElsewhere
-  }
-}
-
-const diskElsewhere: CheckFinding = {
-  what: 'disk',
-  ok: true,
-  detail: "the Engine's disk is not this host's to look at; programs write to memory",
+function room(freeMb: number | undefined, { rootDir }: EngineFacts): CheckFinding {
+  const what = 'disk'
+  if (freeMb === undefined)
+    return {
+      what,
+      ok: true,
+      detail: "the Engine's disk is not this host's to look at; programs write to memory",
+    }
+  const detail = `${freeMb} MB are free in ${rootDir}, where the Engine keeps images and logs`
+  if (freeMb >= leastFreeMb) return { what, ok: true, detail }
+  return { what, ok: false, detail, advice: `make room: at least ${leastFreeMb} MB` }
 }
 
 const leastFreeMb = 256

@@ -1,10 +1,17 @@
 import { constants } from 'node:os'
 import { runtimes } from '@errand/shared'
-import type { AgentReport, BackendReport, CheckReport, DockerExecutor, Isolation } from '@errand/shared'
+import type {
+  AgentReport,
+  BackendReport,
+  CheckReport,
+  DockerExecutor,
+  Isolation,
+  JobResult,
+} from '@errand/shared'
 import { describeSearch } from '../../runtimes/find-runtime.ts'
 import type { FoundRuntime } from '../../runtimes/find-runtime.ts'
 import { NotStarted, Rejected } from '../backend.ts'
-import type { Backend, BackendParts, Check, Run, RunEnd } from '../backend.ts'
+import type { Backend, BackendParts, Check, Maintenance, Run, RunEnd } from '../backend.ts'
 import { BoxFailed } from '../box/box-connection.ts'
 import { runInBox } from '../box/run-in-box.ts'
 import type { BoxedEnd } from '../box/run-in-box.ts'
@@ -19,6 +26,7 @@ import { Engine } from './engine.ts'
 import type { EngineFacts } from './engine.ts'
 import { isAway } from './engine-fault.ts'
 import { engineLacks, refuseLacking } from './engine-lacks.ts'
+import { ImageDownloads } from './image-downloads.ts'
 import { imageOf, namedInterpreter } from './image-of.ts'
 import { directoriesOf, ImageTools } from './image-tools.ts'
 import { expiresIn, labels } from './labels.ts'
@@ -41,6 +49,7 @@ class DockerBackend implements Backend {
   readonly #engine: Engine
   readonly #containers: Containers
   readonly #tools: ImageTools
+  readonly #downloads: ImageDownloads
   #reconciler: NodeJS.Timeout | undefined
 
   constructor(parts: BackendParts, env: NodeJS.ProcessEnv) {
@@ -48,6 +57,11 @@ class DockerBackend implements Backend {
     this.#engine = new Engine(env, parts.time)
     this.#containers = new Containers(this.#engine, parts)
     this.#tools = new ImageTools((place, commands) => this.#containers.ask(place, commands))
+    this.#downloads = new ImageDownloads({
+      ...parts,
+      engine: this.#engine,
+      downloaded: () => parts.stockChanged(),
+    })
   }
 
   async recover(): Promise<void> {
@@ -103,8 +117,13 @@ class DockerBackend implements Backend {
   check(asked: Check): Promise<CheckReport> {
     return checkEngine(asked, {
       engine: this.#engine,
+      minFreeMb: this.#parts.policy.disk.min_free_mb,
       find: (place, { runtime }) => this.#tools.find(place, runtime, namedInterpreter(asked)),
     })
+  }
+
+  download(work: Maintenance): Promise<JobResult> {
+    return this.#downloads.download(work)
   }
 
   async close(): Promise<void> {
@@ -123,7 +142,7 @@ class DockerBackend implements Backend {
     const facts = await this.#engine.facts()
     refuseLacking(facts)
     const limits = containerLimits(assignment, facts)
-    const image = await imageOf(this.#engine, settings.image)
+    const image = await imageOf(this.#engine, settings, this.#downloads.isFresh(assignment))
     const place = { image, limits, user }
     const interpreter = namedInterpreter(assignment)
     const found = await this.#tools.find(place, runtime, interpreter)

@@ -37,6 +37,20 @@ describe('engineFault', () => {
     ).toContain('did not start a container: HTTP 502')
   })
 
+  it("finds the Engine's words where dockerode has them in its own alone", () => {
+    const told = fault(
+      Object.assign(new Error('(HTTP code 404) unexpected - not\n here '), { statusCode: 404, json: null }),
+    )
+    expect(told).toMatchObject({ status: 404, said: 'not here' })
+    expect(told.message).toContain('did not start a container: not here')
+  })
+
+  it('takes an error within an answer for one, without a status', () => {
+    const told = fault(Object.assign(new Error('no space'), { json: { message: 'no space' } }))
+    expect(told).toMatchObject({ kind: 'answered', status: undefined, said: 'no space' })
+    expect(isAway(told)).toBe(false)
+  })
+
   it('stays what it is', () => {
     const told = fault(coded('EPIPE'))
     expect(fault(told)).toBe(told)

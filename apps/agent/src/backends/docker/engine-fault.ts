@@ -10,20 +10,28 @@ export type EngineFaultKind =
   | 'cut'
   /** No answer in time. */
   | 'silent'
-  /** It answered with an HTTP status that says no. */
+  /** It answered with an HTTP status that says no, or an error within its answer. */
   | 'answered'
 
 /** The Engine could not be asked, or refused. The message is for the caller of the execution. */
 export class EngineFault extends Error {
   override readonly name = 'EngineFault'
   readonly kind: EngineFaultKind
-  /** Of `answered`. */
+  /** Of `answered`; absent where its answer had begun well. */
   readonly status: number | undefined
+  /** Of `answered`: the Engine's own words. */
+  readonly said: string | undefined
 
-  constructor(kind: EngineFaultKind, message: string, status?: number, cause?: unknown) {
+  constructor(
+    kind: EngineFaultKind,
+    message: string,
+    status?: number,
+    { said, cause }: { said?: string | undefined; cause?: unknown } = {},
+  ) {
     super(message, { cause })
     this.kind = kind
     this.status = status
+    this.said = said
   }
 }
 
@@ -40,11 +48,16 @@ export function answered(error: unknown, status: number): boolean {
 /** `act` says what was asked of it: `create a container`. */
 export function engineFault(error: unknown, engine: string, act: string): EngineFault {
   if (error instanceof EngineFault) return error
-  const { code, statusCode, json } = error as { code?: unknown; statusCode?: unknown; json?: unknown }
+  const { code, statusCode, json, message } = error as Partial<Record<string, unknown>>
+  // Of an answer that would have been a stream, dockerode tells what it said in its own message alone.
+  const said =
+    oneLineOf(json) ??
+    oneLineOf({ message: /^\(HTTP code \d+\) [\w ]+ - (.+) $/s.exec(String(message))?.[1] })
   const fault = (kind: EngineFaultKind, words: string, status?: number): EngineFault =>
-    new EngineFault(kind, `the Docker Engine at ${engine} ${words}`, status, error)
+    new EngineFault(kind, `the Docker Engine at ${engine} ${words}`, status, { said, cause: error })
   if (typeof statusCode === 'number')
-    return fault('answered', `did not ${act}: ${messageOf(json) ?? `HTTP ${statusCode}`}`, statusCode)
+    return fault('answered', `did not ${act}: ${said ?? `HTTP ${statusCode}`}`, statusCode)
+  if (said !== undefined) return fault('answered', `did not ${act}: ${said}`)
   switch (code) {
     case 'ENOENT':
     case 'ECONNREFUSED':
@@ -73,7 +86,7 @@ export function engineFault(error: unknown, engine: string, act: string): Engine
 }
 
 /** The Engine's own words, in one line. */
-function messageOf(json: unknown): string | undefined {
+function oneLineOf(json: unknown): string | undefined {
   const message = typeof json === 'object' && json && 'message' in json ? json.message : undefined
   return typeof message === 'string' ? message.replace(/\s+/g, ' ').trim().slice(0, 1_000) : undefined
 }

@@ -1,8 +1,13 @@
+import type { IncomingMessage } from 'node:http'
 import type { Duplex } from 'node:stream'
-import type { TimeConstants } from '@errand/shared'
+import type { ImageReference, TimeConstants } from '@errand/shared'
 import Docker from 'dockerode'
 import { engineAddress } from './engine-address.ts'
 import { EngineFault, answered, engineFault, isAway } from './engine-fault.ts'
+import { engineProgress } from './engine-progress.ts'
+import type { EngineProgress } from './engine-progress.ts'
+import { isLastOfPull } from './pull-progress.ts'
+import type { RegistryAuth } from './registry-auth.ts'
 
 /** What the Engine says of itself. */
 export interface EngineFacts {
@@ -22,6 +27,8 @@ export interface Image {
   env: Record<string, string>
   /** Paths that its maker declared to be volumes. */
   volumes: string[]
+  /** As registries know it: `python@sha256:…`, for each repository that it was pulled from. */
+  digests: string[]
   bytes: number
 }
 
@@ -51,13 +58,15 @@ const oldestApi = '1.40'
 export class Engine {
   readonly #env: NodeJS.ProcessEnv
   readonly #answerMs: number
+  readonly #pullSilenceMs: number
   #name = ''
   #connection: Docker | undefined
   #facts: Promise<EngineFacts> | undefined
 
-  constructor(env: NodeJS.ProcessEnv, time: Pick<TimeConstants, 'engineAnswerMs'>) {
+  constructor(env: NodeJS.ProcessEnv, time: Pick<TimeConstants, 'engineAnswerMs' | 'pullSilenceMs'>) {
     this.#env = env
     this.#answerMs = time.engineAnswerMs
+    this.#pullSilenceMs = time.pullSilenceMs
   }
 
   /** Whether it is this host's; known once it was asked. */
@@ -91,6 +100,7 @@ export class Engine {
         id: found.Id,
         env: environmentOf(found.Config?.Env ?? []),
         volumes: Object.keys(found.Config?.Volumes ?? {}),
+        digests: found.RepoDigests ?? [],
         bytes: found.Size,
       }
     )
@@ -108,12 +118,50 @@ export class Engine {
         changes: `LABEL ${label}`,
         abortSignal,
       })
-      let said = ''
-      for await (const piece of progress) said += String(piece)
-      // It fails within an answer that began as 200.
-      if (/"error/.test(said))
-        throw Object.assign(new Error(said), { statusCode: 500, json: { message: said } })
+      for await (const _ of engineProgress(progress as IncomingMessage));
     })
+  }
+
+  /**
+   * Brings an image from its registry, however long that takes, and tells how far it is. It is there once this has come
+   * to its end. When `signal` is aborted, or nobody reads on, the Engine is told so by the end of the connection.
+   *
+   * @throws {EngineFault} also `silent`, when it has told nothing for `pullSilenceMs`
+   */
+  async *pull(
+    { domain, path, tag, digest }: ImageReference,
+    auth: RegistryAuth | undefined,
+    signal: AbortSignal,
+  ): AsyncGenerator<EngineProgress> {
+    const act = 'pull an image'
+    const query = { _query: { fromImage: `${domain}/${path}`, tag: digest ?? tag }, _body: {} }
+    const ask = (abortSignal: AbortSignal): Promise<NodeJS.ReadableStream> => {
+      signal.throwIfAborted()
+      return this.#docker.createImage(auth, { ...query, abortSignal: AbortSignal.any([abortSignal, signal]) })
+    }
+    const answer = (await this.#ask(act, ask, { answerMs: this.#pullSilenceMs })) as IncomingMessage
+    const impatience = setTimeout(
+      () => answer.destroy(this.#silence(act, this.#pullSilenceMs)),
+      this.#pullSilenceMs,
+    )
+    let isWhole = false
+    try {
+      for await (const told of engineProgress(answer)) {
+        impatience.refresh()
+        isWhole ||= isLastOfPull(told)
+        yield told
+      }
+      if (!isWhole)
+        throw new EngineFault(
+          'cut',
+          `the Docker Engine at ${this.#name} ended its answer before the pull: it may have ended`,
+        )
+    } catch (error) {
+      const fault = engineFault(error, this.#name, act)
+      throw signal.aborted ? fault : this.#noted(fault)
+    } finally {
+      clearTimeout(impatience)
+    }
   }
 
   /** Ids of the images that carry the label. */
@@ -293,24 +341,29 @@ export class Engine {
     const impatience = new AbortController()
     const { promise: silence, reject } = Promise.withResolvers<never>()
     const timer = setTimeout(() => {
-      reject(
-        new EngineFault(
-          'silent',
-          `the Docker Engine at ${this.#name} did not answer in ${answerMs / 1_000} s when asked to ${act}`,
-        ),
-      )
+      reject(this.#silence(act, answerMs))
       impatience.abort()
     }, answerMs)
     try {
       return await Promise.race([call(impatience.signal), silence])
     } catch (error) {
-      const fault = engineFault(error, this.#name, act)
-      // One that hangs goes on as what it was.
-      if (isAway(fault) && fault.kind !== 'silent') this.#facts = undefined
-      throw fault
+      throw this.#noted(engineFault(error, this.#name, act))
     } finally {
       clearTimeout(timer)
     }
+  }
+
+  #silence(act: string, ms: number): EngineFault {
+    return new EngineFault(
+      'silent',
+      `the Docker Engine at ${this.#name} did not answer in ${ms / 1_000} s when asked to ${act}`,
+    )
+  }
+
+  #noted(fault: EngineFault): EngineFault {
+    // One that hangs goes on as what it was.
+    if (isAway(fault) && fault.kind !== 'silent') this.#facts = undefined
+    return fault
   }
 }
 

@@ -5,7 +5,13 @@ import type { Image } from './engine.ts'
 import { directoriesOf, ImageTools } from './image-tools.ts'
 import type { Commands } from '../box/find-in-box.ts'
 
-const image = (env: Record<string, string> = {}): Image => ({ id: 'sha256:1', env, volumes: [], bytes: 1 })
+const image = (env: Record<string, string> = {}): Image => ({
+  id: 'sha256:1',
+  env,
+  volumes: [],
+  digests: [],
+  bytes: 1,
+})
 const place = (env?: Record<string, string>): Place => ({ image: image(env) }) as Place
 const absent: Answer = { exitCode: null, signal: null, notExecuted: 2, killed: null, stdout: '', stderr: '' }
 const prints = (stdout: string, exitCode = 0): Answer => ({ ...absent, notExecuted: null, exitCode, stdout })

@@ -9,7 +9,7 @@ import { KnownImages } from './known-images.ts'
 
 const MiB = 1_048_576
 const silent = { debug() {}, info() {}, warn() {}, error() {} }
-const imageOf = (id: string, mb = 10): Image => ({ id, env: {}, volumes: [], bytes: mb * MiB })
+const imageOf = (id: string, mb = 10): Image => ({ id, env: {}, volumes: [], digests: [], bytes: mb * MiB })
 
 let dir: string
 let now: number

@@ -8,7 +8,6 @@ export function refuseWhatIsToCome(settings: DockerExecutor): void {
     settings.engine === 'oci' && 'engine: oci',
     settings.oci_runtime !== undefined && 'oci_runtime',
     settings.warm > 0 && 'warm',
-    settings.pull_policy === 'always' && 'pull_policy: always',
   ].filter((one) => one !== false)
   if (asked.length > 0) throw new Rejected(`not available yet on docker executors: ${asked.join(', ')}`)
 }
