@@ -1,10 +1,11 @@
-import { dockerExecutor } from '@errand/shared'
+import { agentPolicy, dockerExecutor } from '@errand/shared'
 import type { Assignment, JobProgress, JobResult } from '@errand/shared'
 import { afterAll, beforeAll, beforeEach, describe, expect, onTestFinished, test, vi } from 'vitest'
 import { startDockerEngine } from '../../infra/docker-engine.ts'
 import type { DockerEngine } from '../../infra/docker-engine.ts'
 import { startDockerRegistry } from '../../infra/docker-registry.ts'
 import type { DockerRegistry } from '../../infra/docker-registry.ts'
+import { runTool } from '../../infra/run-tool.ts'
 import { madeTestImages, testImages } from '../../infra/test-images.ts'
 import { Missing, Rejected } from '../../apps/agent/src/backends/backend.ts'
 import { drive } from './drive.ts'
@@ -99,9 +100,10 @@ describe('docker_image.download', () => {
     const { bytes_done: done, bytes_total: total } = seen.at(-1)!.progress
     expect(done).toBe(total)
     expect(total).toBeGreaterThan(1_510_000)
-    // A timer on a busy machine is late.
+    // Once a second; a timer on a busy machine is late now and then.
     const gaps = seen.slice(1).map(({ at }, index) => at - seen[index]!.at)
-    expect(Math.max(...gaps)).toBeLessThan(1_500)
+    const median = gaps.toSorted((one, other) => one - other)[Math.floor(gaps.length / 2)]
+    expect(median).toBeLessThan(1_100)
     const speeds = seen.map(({ progress }) => progress.bytes_per_sec ?? 0)
     expect(Math.max(...speeds)).toBeGreaterThan(100_000)
     expect(Math.max(...speeds)).toBeLessThan(2_000_000)
@@ -121,6 +123,34 @@ describe('docker_image.download', () => {
     expect(anew).toMatchObject({ digest, already_there: true })
     expect(accesses().length).toBeGreaterThan(before)
     expect(blobs()).toHaveLength(2)
+  })
+
+  test('removes what it downloaded and was not used for longest, never what others brought or a run uses', async () => {
+    const small = await openDocker(engine.socketPath, {
+      policy: { disk: { ...agentPolicy.parse({}).disk, images_mb: 3 } },
+    })
+    onTestFinished(() => small.close())
+    const names = ['used', 'idle', 'theirs', 'newest'].map((name) => `${repository}-${name}`)
+    const published = await Promise.all(names.map((name) => registry.publish(name, '1', [1_500_000])))
+    const [used, idle, theirs, newest] = published.map(({ reference }) => reference)
+    // Not by a call that blocks: the registry's front is in this process.
+    await runTool('docker', ['--host', `unix://${engine.socketPath}`, 'pull', '--quiet', theirs!])
+    for (const image of [used, theirs, idle]) await download(small, { image }).brought
+    // It has no interpreter, and yet it was used.
+    await expect(
+      drive({
+        backend: small.backend,
+        settings: dockerExecutor.parse({ image: used }),
+        submission: { code: '' },
+      }),
+    ).rejects.toThrow('no interpreter')
+    expect([used, idle, theirs].map((one) => isThere(one!))).toEqual([true, true, true])
+    await download(small, { image: newest }).brought
+    expect([used, idle, theirs, newest].map((one) => isThere(one!))).toEqual([true, false, true, true])
+    expect((await small.backend.stock!()).images).toMatchObject([
+      { name: newest, downloaded: true, bytes: expect.any(Number) },
+      { name: used, downloaded: true, in_use: false },
+    ])
   })
 
   test('brings what a tag means now, under pull_policy always', async () => {

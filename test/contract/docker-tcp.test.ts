@@ -42,7 +42,7 @@ describe('docker on an Engine that is reached by TCP', () => {
     const log = { debug: silent, info: silent, warn: silent, error: silent }
     const policy = agentPolicy.parse({})
     const parts = {
-      agentDir: '/nowhere',
+      agentDir: certificates,
       spoolId: crypto.randomUUID(),
       slots: 1,
       maintenanceSlots: 2,

@@ -1,4 +1,7 @@
 import { execFileSync } from 'node:child_process'
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { agentPolicy, timeConstants } from '@errand/shared'
 import type { AgentPolicy, TimeConstants } from '@errand/shared'
@@ -24,19 +27,22 @@ export async function openDocker(
   socketPath: string,
   given: {
     mark?: string
+    /** A temporary one where absent. */
+    agentDir?: string
     time?: Partial<TimeConstants>
     reachedBy?: string
     policy?: Partial<AgentPolicy>
   } = {},
 ): Promise<OpenDocker> {
   const mark = given.mark ?? crypto.randomUUID()
+  const agentDir = given.agentDir ?? mkdtempSync(join(tmpdir(), 'errand-contract-docker-'))
   const logged: string[] = []
   const silent = (): void => {}
   const keep = (fields: object, message: string): void =>
     void logged.push(`${message} ${'err' in fields ? String(fields.err) : ''}`)
   const backend = createDocker(
     {
-      agentDir: '/nowhere',
+      agentDir,
       spoolId: mark,
       slots: 8,
       maintenanceSlots: 2,
@@ -69,7 +75,10 @@ export async function openDocker(
       }
       return left
     },
-    close: () => backend.close(),
+    async close() {
+      await backend.close()
+      if (given.agentDir === undefined) rmSync(agentDir, { recursive: true, force: true })
+    },
   }
 }
 

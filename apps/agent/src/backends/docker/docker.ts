@@ -1,7 +1,8 @@
 import { constants } from 'node:os'
-import { runtimes } from '@errand/shared'
+import { fullImageName, runtimes } from '@errand/shared'
 import type {
   AgentReport,
+  AgentStock,
   BackendReport,
   CheckReport,
   DockerExecutor,
@@ -24,7 +25,9 @@ import { Containers } from './containers.ts'
 import type { Opened, Place } from './containers.ts'
 import { Engine } from './engine.ts'
 import type { EngineFacts } from './engine.ts'
+import { diskOf } from './engine-disk.ts'
 import { isAway } from './engine-fault.ts'
+import { KnownImages } from './known-images.ts'
 import { engineLacks, refuseLacking } from './engine-lacks.ts'
 import { ImageDownloads } from './image-downloads.ts'
 import { imageOf, namedInterpreter } from './image-of.ts'
@@ -49,6 +52,7 @@ class DockerBackend implements Backend {
   readonly #engine: Engine
   readonly #containers: Containers
   readonly #tools: ImageTools
+  readonly #images: KnownImages
   readonly #downloads: ImageDownloads
   #reconciler: NodeJS.Timeout | undefined
 
@@ -57,11 +61,13 @@ class DockerBackend implements Backend {
     this.#engine = new Engine(env, parts.time)
     this.#containers = new Containers(this.#engine, parts)
     this.#tools = new ImageTools((place, commands) => this.#containers.ask(place, commands))
-    this.#downloads = new ImageDownloads({
+    this.#images = new KnownImages({
       ...parts,
       engine: this.#engine,
-      downloaded: () => parts.stockChanged(),
+      disk: parts.policy.disk,
+      changed: parts.stockChanged,
     })
+    this.#downloads = new ImageDownloads({ ...parts, engine: this.#engine, images: this.#images })
   }
 
   async recover(): Promise<void> {
@@ -92,6 +98,8 @@ class DockerBackend implements Backend {
 
   async run(run: Run): Promise<RunEnd> {
     const name = `errand-${run.assignment.id}-${run.assignment.fence}`
+    const { image } = run.assignment.executor.settings as DockerExecutor
+    const unuse = await this.#images.use(fullImageName(image)!)
     let isPreparing = true
     const preparing = this.#prepare(run, name).finally(() => (isPreparing = false))
     try {
@@ -103,11 +111,11 @@ class DockerBackend implements Backend {
         runtime_id: prepared.found.id,
         container_id: prepared.id,
         isolation: isolationOf(prepared.facts),
-        gone: this.#containers.clear(name),
+        gone: this.#containers.clear(name).finally(unuse),
       }
     } catch (error) {
       const closed = preparing.then(({ box }) => box.close()).catch(() => {})
-      const cleared = closed.then(() => this.#containers.clear(name))
+      const cleared = closed.then(() => this.#containers.clear(name)).finally(unuse)
       // Nobody waits for an Engine that may not answer, or does not.
       if (!isPreparing && !isAway(error) && !isAway((error as Error).cause)) await cleared
       throw error
@@ -120,6 +128,10 @@ class DockerBackend implements Backend {
       minFreeMb: this.#parts.policy.disk.min_free_mb,
       find: (place, { runtime }) => this.#tools.find(place, runtime, namedInterpreter(asked)),
     })
+  }
+
+  async stock(): Promise<Partial<AgentStock>> {
+    return { images: this.#images.stock(), disk: await this.#disk() }
   }
 
   download(work: Maintenance): Promise<JobResult> {
@@ -143,6 +155,7 @@ class DockerBackend implements Backend {
     refuseLacking(facts)
     const limits = containerLimits(assignment, facts)
     const image = await imageOf(this.#engine, settings, this.#downloads.isFresh(assignment))
+    this.#images.seen(fullImageName(settings.image)!, image)
     const place = { image, limits, user }
     const interpreter = namedInterpreter(assignment)
     const found = await this.#tools.find(place, runtime, interpreter)
@@ -173,6 +186,16 @@ class DockerBackend implements Backend {
       if (!run.signal.aborted && !error.outOfMemory) throw error
       run.exited()
       return killedEnd(error, run.signal.aborted)
+    }
+  }
+
+  /** Where the Engine keeps images; nothing where it is another host's, or does not answer. */
+  async #disk(): Promise<AgentStock['disk']> {
+    try {
+      const disk = await diskOf(this.#engine, await this.#engine.facts())
+      return disk ? [disk] : []
+    } catch {
+      return []
     }
   }
 

@@ -1,15 +1,25 @@
 import { statfs } from 'node:fs/promises'
+import type { AgentStock } from '@errand/shared'
 import type { Engine, EngineFacts } from './engine.ts'
 
 /** How many MB (of 1,048,576 bytes) are free where the Engine keeps images; undefined where that is not this host's to look at. */
 export async function freeMbOf(
+  engine: Pick<Engine, 'isLocal'>,
+  facts: Pick<EngineFacts, 'rootDir'>,
+): Promise<number | undefined> {
+  const disk = await diskOf(engine, facts)
+  return disk && Math.floor(disk.free_bytes / mb)
+}
+
+/** The disk on which the Engine keeps images; undefined where that is not this host's to look at. */
+export async function diskOf(
   { isLocal }: Pick<Engine, 'isLocal'>,
   { rootDir }: Pick<EngineFacts, 'rootDir'>,
-): Promise<number | undefined> {
+): Promise<AgentStock['disk'][number] | undefined> {
   if (!isLocal) return undefined
   try {
-    const { bavail, bsize } = await statfs(rootDir)
-    return Math.floor((bavail * bsize) / mb)
+    const { bavail, blocks, bsize } = await statfs(rootDir)
+    return { path: rootDir, total_bytes: blocks * bsize, free_bytes: bavail * bsize }
   } catch {
     return undefined
   }

@@ -34,11 +34,11 @@ async function downloads(given: Partial<DownloadParts> = {}) {
     {},
     { pullSilenceMs: 60_000 },
   )
-  const downloaded = vi.fn<DownloadParts['downloaded']>()
+  const downloaded = vi.fn<DownloadParts['images']['downloaded']>()
   const parts = {
     engine,
     policy: agentPolicy.parse({}),
-    downloaded,
+    images: { downloaded, makeRoom: () => Promise.resolve() },
     now: () => 1_000,
     freeMb: async () => undefined,
   }

@@ -13,6 +13,7 @@ import { orAborted } from '../or-aborted.ts'
 import { freeMbOf, lackOfRoom } from './engine-disk.ts'
 import { EngineFault } from './engine-fault.ts'
 import type { Engine, EngineFacts, Image } from './engine.ts'
+import type { KnownImages } from './known-images.ts'
 import { PullProgress } from './pull-progress.ts'
 import { registryAuth, withoutAuth } from './registry-auth.ts'
 import type { RegistryAuth } from './registry-auth.ts'
@@ -22,8 +23,8 @@ import type { RegistryRefusal } from './registry-refusal.ts'
 export interface PullParts {
   engine: Engine
   policy: Pick<AgentPolicy, 'disk'>
-  /** The Engine has, under this name, an image that it did not have under it before. */
-  downloaded: (name: string, image: Image) => void
+  /** Is told of what the Engine did not have under that name before, and removes what was downloaded earlier. */
+  images: Pick<KnownImages, 'downloaded' | 'makeRoom'>
   /** Where a test has a disk of its own. */
   freeMb?: typeof freeMbOf
 }
@@ -74,9 +75,11 @@ export class ImagePull {
   }
 
   async #pull(): Promise<Brought> {
-    const { engine, downloaded } = this.#parts
+    const { engine, images } = this.#parts
     const before = await engine.image(this.#name)
     const facts = await engine.facts()
+    const isShort = async (): Promise<boolean> => (await this.#lackOfRoom(facts)) !== undefined
+    await images.makeRoom({ sparing: this.#name, isShort })
     await this.#lookForRoom(facts)
     if (this.#noRoom !== undefined) throw new Rejected(this.#noRoom)
     await this.#fetch(facts)
@@ -86,7 +89,8 @@ export class ImagePull {
         `the Docker Engine has pulled ${this.#name}, and does not have it: it was removed at once`,
       )
     const isNew = image.id !== before?.id
-    if (isNew) downloaded(this.#name, image)
+    if (isNew) images.downloaded(this.#name, image)
+    await images.makeRoom({ sparing: this.#name })
     return { digest: digestOf(image, this.#name, this.#digest), bytes: image.bytes, already_there: !isNew }
   }
 
@@ -114,12 +118,16 @@ export class ImagePull {
 
   /** What is still to come counts as soon as all of it is known. Where there is no room for it, the pull ends. */
   async #lookForRoom(facts: EngineFacts): Promise<void> {
+    this.#noRoom ??= await this.#lackOfRoom(facts)
+    if (this.#noRoom !== undefined) this.#ending.abort()
+  }
+
+  async #lackOfRoom(facts: EngineFacts): Promise<string | undefined> {
     const { engine, policy, freeMb = freeMbOf } = this.#parts
     const free = await freeMb(engine, facts)
     const { bytes_done: done, bytes_total: total } = this.#progress.at(performance.now())
     const bytesToCome = total === null ? 0 : total - done
-    this.#noRoom ??= lackOfRoom(free, facts, { minFreeMb: policy.disk.min_free_mb, bytesToCome })
-    if (this.#noRoom !== undefined) this.#ending.abort()
+    return lackOfRoom(free, facts, { minFreeMb: policy.disk.min_free_mb, bytesToCome })
   }
 
   /** Tells all who wait how far it is, and their logs what is new in that. */
