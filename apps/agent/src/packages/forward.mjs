@@ -9,7 +9,9 @@ const [path, , ...words] = process.argv.slice(2)
 
 const server = createServer((client) => {
   const proxy = connect(path)
-  proxy.once('error', (error) => console.error(`forward.mjs: cannot reach ${path}: ${error.message}`))
+  proxy.on('error', ({ syscall, message }) => {
+    if (syscall === 'connect') console.error(`forward.mjs: cannot reach ${path}: ${message}`)
+  })
   pipeline(client, proxy, client, () => {})
 })
 server.listen(0, '127.0.0.1', () => {

@@ -34,12 +34,14 @@ export interface IndexProxy {
 export async function openIndexProxy(given: IndexProxy): Promise<{ close(): Promise<void> }> {
   const { index, socketPath, mostBytes, onBytes, onRefused, idleMs = 30_000 } = given
   const source = sourceOf(index, idleMs)
+  const closing = new AbortController()
   const proxy: Proxy = {
     kind: index.kind,
     source,
     room: new Room(mostBytes, onBytes),
     // A page is held in memory as a whole until it is sent.
     inTurn: turns(4),
+    closing: closing.signal,
     onRefused,
   }
   const server = createServer(bounds, (request, response) => void answer(request, response, proxy))
@@ -50,6 +52,7 @@ export async function openIndexProxy(given: IndexProxy): Promise<{ close(): Prom
   await once(server, 'listening')
   return {
     async close() {
+      closing.abort()
       await closed(server)
       source.close()
     },
@@ -61,6 +64,7 @@ interface Proxy extends Pick<IndexProxy, 'onRefused'> {
   source: IndexSource
   room: Room
   inTurn: ReturnType<typeof turns>
+  closing: AbortSignal
 }
 
 /** Of those who ask. While an answer is under way, the index's own silence decides. */
@@ -80,11 +84,12 @@ function sourceOf(index: PackageIndex, idleMs: number): IndexSource {
 async function answer(request: IncomingMessage, response: ServerResponse, proxy: Proxy): Promise<void> {
   const gone = new AbortController()
   response.once('close', () => gone.abort())
+  const signal = AbortSignal.any([gone.signal, proxy.closing])
   request.resume()
   try {
-    await send(request, response, proxy, gone.signal)
+    await send(request, response, proxy, signal)
   } catch (error) {
-    if (gone.signal.aborted) return
+    if (signal.aborted) return
     const fault = faultOf(error)
     if (fault.status !== 404) proxy.onRefused(fault.message)
     response.writeHead(fault.status, { 'content-type': 'text/plain; charset=utf-8' })

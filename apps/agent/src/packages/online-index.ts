@@ -3,9 +3,9 @@ import { pipeline } from 'node:stream'
 import { createGunzip } from 'node:zlib'
 import { filePath, IndexFault } from './index-source.ts'
 import type { Asked, File, IndexSource, Page } from './index-source.ts'
+import { NamedFiles } from './named-files.ts'
 import type { PackageIndex } from './package-index.ts'
 import { rewriteJson } from './rewrite-json.ts'
-import { SealedUrls } from './sealed-urls.ts'
 import { rewriteSimplePage } from './simple-page.ts'
 import { shown, Upstream } from './upstream.ts'
 
@@ -15,13 +15,13 @@ const mostFiles = 100_000
 
 /**
  * An index of the network. Its files are reached as its pages name them and in no other way: their links lead to the
- * proxy, with a token that only we can make.
+ * proxy, with a token in the place of the URL, which may have secrets of its own.
  */
 export class OnlineIndex implements IndexSource {
   readonly #kind: PackageIndex['kind']
   readonly #base: URL
   readonly #upstream: Upstream
-  readonly #urls = new SealedUrls()
+  readonly #files = new NamedFiles()
 
   constructor({ kind, auth }: PackageIndex, url: string, idleMs: number) {
     this.#kind = kind
@@ -43,7 +43,7 @@ export class OnlineIndex implements IndexSource {
   }
 
   async file(token: string, name: string, asked: Asked): Promise<File> {
-    const url = this.#urls.open(token)
+    const url = this.#files.find(token)
     if (!url) throw new IndexFault(403, `no page of the index names ${name}`)
     // What lies beside a wheel (PEP 658).
     if (this.#kind === 'python' && name.endsWith('.metadata')) url.pathname += '.metadata'
@@ -88,7 +88,7 @@ export class OnlineIndex implements IndexSource {
     url.hash = ''
     const name = url.pathname.slice(url.pathname.lastIndexOf('/') + 1)
     if (name === '' || !this.#upstream.name(url)) return undefined
-    return filePath(this.#urls.seal(url.href), name) + hash
+    return filePath(this.#files.name(url.href), name) + hash
   }
 }
 
