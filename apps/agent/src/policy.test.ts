@@ -122,6 +122,36 @@ describe('refusal', () => {
     expect(said ?? 'allowed').toContain(words)
   })
 
+  it.each([
+    ['https://h/simple', 'allowed'],
+    ['https://H:443/simple/', 'allowed'],
+    ['https://h/simple/mine', 'allowed'],
+    ['https://h/simple/../simple/x/', 'allowed'],
+    ['https://h:8443/team/', 'allowed'],
+    ['http://h/simple', 'does not list the index_url http://h/simple'],
+    ['https://h/simpler', 'does not list'],
+    ['https://h/', 'does not list'],
+    ['https://h/simple/../admin', 'does not list'],
+    ['https://h/simple/%2e%2e/admin', 'does not list'],
+    ['https://h/simple/..%2fadmin', 'does not list'],
+    ['https://h.evil.example/simple', 'does not list'],
+    ['https://h:8443/', 'does not list'],
+    ['https://evil.example/https://h/simple', 'does not list'],
+  ])('of an index at %s says %s', (index_url, words) => {
+    const policy = { index_urls: ['https://h/simple/', 'https://h:8443/team', 'no URL'] }
+    expect(refused(policy, { index_url }) ?? 'allowed').toContain(words)
+    expect(refused({}, { index_url })).toBeUndefined()
+    expect(refused({ index_urls: [] }, { index_url })).toContain('does not list')
+  })
+
+  it('allows folders of packages that it lists, and no others', () => {
+    const listed = { index_dirs: ['/srv/wheels'] }
+    expect(refused(listed, { index_dir: '/srv/wheels' })).toBeUndefined()
+    for (const index_dir of ['/srv/wheels/', '/srv/wheels/..', '/srv', '/etc'])
+      expect(refused(listed, { index_dir })).toContain(`index_dir ${index_dir}`)
+    expect(refused({}, { index_dir: '/srv/wheels' })).toContain('index_dir /srv/wheels')
+  })
+
   it('lets executors of config.yaml alone run unsandboxed where the policy says so', () => {
     const policy = { allow_unsandboxed: 'config' }
     expect(refused(policy, { sandbox: 'none' }, 'config')).toBeUndefined()

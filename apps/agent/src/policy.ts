@@ -44,6 +44,8 @@ export function refusal(
   const path = parsed.data.code_executor_path
   if (path !== undefined && policy.code_executor_paths && !policy.code_executor_paths.includes(path))
     return `this agent's policy does not list the code_executor_path ${path}`
+  const index = indexRefusal(policy, parsed.data)
+  if (index !== undefined) return index
   if (type === 'docker') return dockerRefusal(policy, parsed.data as DockerExecutor)
   if (type === 'ssh') return sshRefusal(policy, parsed.data as SshExecutor)
   return localhostRefusal(policy, parsed.data as LocalhostExecutor, assignment.executor.source)
@@ -66,6 +68,25 @@ const limitNames = [
   'pids_limit',
   'disk_limit_mb',
 ] as const
+
+function indexRefusal(
+  { index_urls, index_dirs }: AgentPolicy,
+  { index_url, index_dir }: { index_url?: string | undefined; index_dir?: string | undefined },
+): string | undefined {
+  if (index_url !== undefined && index_urls && !index_urls.some((allowed) => isBelow(index_url, allowed)))
+    return `this agent's policy does not list the index_url ${index_url}`
+  if (index_dir !== undefined && !index_dirs.includes(index_dir))
+    return `this agent's policy does not list the index_dir ${index_dir}`
+  return undefined
+}
+
+/** Whether a URL is `allowed` or lies below it; what some servers take for a slash is never below anything. */
+function isBelow(url: string, allowed: string): boolean {
+  const [one, above] = [URL.parse(url), URL.parse(allowed)]
+  if (one === null || above?.origin !== one.origin || /%2f|%5c/i.test(one.pathname)) return false
+  const [path, prefix] = [one, above].map(({ pathname }) => pathname.replace(/\/*$/, '/')) as [string, string]
+  return path.startsWith(prefix)
+}
 
 function dockerRefusal({ images }: AgentPolicy, { image }: DockerExecutor): string | undefined {
   if (!images || images.map(fullImageName).includes(fullImageName(image))) return undefined

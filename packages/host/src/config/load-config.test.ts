@@ -306,12 +306,14 @@ server: {admin_key_file: secret, secret_key_file: secret, database_url_file: sec
 code_executors:
   docker: {one: {image: i, registry_auth: {username: u, password_file: secret}}}
   ssh: {two: {host: h, username: u, host_key: ${hostKey}, password_file: secret, private_key: k, passphrase_file: secret}}
+  local: {three: {index_url: https://index.example/, index_auth: {username: u, password_file: secret}}}
 `)
     const secret = 'postgres://sixteen-characters'
     expect(settings).toMatchObject({ adminKey: secret, secretKey: secret, databaseUrl: secret })
     expect(executors).toMatchObject([
       { settings: { registry_auth: { username: 'u', password: secret } } },
       { settings: { password: secret, passphrase: secret } },
+      { settings: { index_auth: { username: 'u', password: secret } } },
     ])
   })
 

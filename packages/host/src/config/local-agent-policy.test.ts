@@ -24,7 +24,9 @@ describe('the policy of the local agent', () => {
       local({ code_executor_path: '/opt/python', work_dir: '/srv/work' }),
       docker({ image: 'python:3.13', code_executor_path: '/opt/python' }),
       ssh({ private_key: '~/.ssh/id_rsa' }),
-      ssh({ private_key: '/keys/one' }),
+      ssh({ private_key: '/keys/one', index_dir: '/srv/wheels' }),
+      local({ index_dir: '/srv/wheels' }),
+      docker({ image: 'python:3.13', index_dir: '/srv/tarballs' }),
     ]
     expect(localAgentPolicy(executors, { sharesApiUser: true, root: false })).toMatchObject({
       allow_unsandboxed: 'config',
@@ -33,6 +35,7 @@ describe('the policy of the local agent', () => {
       code_executor_paths: ['/opt/python'],
       private_key_paths: ['~/.ssh/id_rsa', '/keys/one'],
       images: ['python:3.13'],
+      index_dirs: ['/srv/wheels', '/srv/tarballs'],
     })
   })
 
@@ -43,6 +46,7 @@ describe('the policy of the local agent', () => {
       code_executor_paths: [],
       private_key_paths: [],
       images: [],
+      index_dirs: [],
     })
   })
 

@@ -23,6 +23,7 @@ export function localAgentPolicy(
     code_executor_paths: given(all.map((one) => one.code_executor_path)),
     private_key_paths: given(ssh.map((one) => one.private_key)).filter(isKeyPath),
     images: given(docker.map((one) => one.image)),
+    index_dirs: given(all.map((one) => one.index_dir)),
   })
 }
 

@@ -9,6 +9,7 @@ const secretKeys: readonly (readonly string[])[] = [
   ['server', 'secret_key'],
   ['server', 'database_url'],
   ['code_executors', 'docker', '*', 'registry_auth', 'password'],
+  ['code_executors', '*', '*', 'index_auth', 'password'],
   ['code_executors', 'ssh', '*', 'password'],
   ['code_executors', 'ssh', '*', 'private_key'],
   ['code_executors', 'ssh', '*', 'passphrase'],
