@@ -58,7 +58,12 @@ function bare(dependency: string): string {
 function madeByInstallation(): string[] {
   return [
     '/etc/ld.so.cache',
-    ...globSync(['/etc/php/*/**', '/usr/lib/python3.*/**', '/{bin,lib,lib64,sbin}']),
+    ...globSync([
+      '/etc/php/*/**',
+      '/usr/lib/python3.*/**',
+      '/usr/lib/python3/dist-packages/pip/**/*.pyc',
+      '/{bin,lib,lib64,sbin}',
+    ]),
   ]
 }
 

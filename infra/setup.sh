@@ -31,6 +31,7 @@ END
 }
 needed_to_test() {
   cat <<END
+python3-pip lib/python3/dist-packages/pip/__init__.py
 postgresql lib/postgresql/*/bin/initdb
 procps bin/ps
 util-linux bin/setpriv

@@ -29,6 +29,13 @@ describe('the images of the tests', () => {
     expect(await run(testImages.python, 'sh', '-c', `python3 -c '${program}'`)).toBe('42\n')
   })
 
+  it('have what installs packages', async () => {
+    const told = (image: string, command: string) => run(image, 'sh', '-c', command)
+    for (const image of [testImages.python, testImages.runtimes])
+      expect(await told(image, 'python3 -m pip --version && python3 -c "import venv"')).toMatch(/^pip \d/)
+    expect(await told(testImages.runtimes, 'HOME=/tmp npm --version')).toMatch(/^\d+\.\d+/)
+  })
+
   it('have one where nothing is but a program that prints its file', async () => {
     expect(await run(testImages.bare, '/usr/bin/python3', '/etc/hostname')).toMatch(/^[0-9a-f]{12}\n$/)
     await expect(run(testImages.bare, '/bin/sh')).rejects.toThrow('no such file')

@@ -22,16 +22,16 @@ import { runTool } from './run-tool.ts'
 
 /** The images of the tests. They are made of this machine's own files: nothing is fetched. */
 export const testImages = {
-  /** The toolchains of all runtimes. */
+  /** The toolchains of all runtimes, with pip and npm. */
   runtimes: 'errand-test/runtimes:1',
-  /** A shell and Python: small, for what needs no compiler. */
+  /** A shell and Python with pip: small, for what needs no compiler. */
   python: 'errand-test/python:1',
   /** One static program in the place of Python, which prints the file that it is given: no shell, no libraries. */
   bare: 'errand-test/bare:1',
 } as const
 
 /** libc-bin has the locale C.UTF-8, which programs are given. */
-const small = ['dash', 'coreutils', 'libc-bin', 'python3']
+const small = ['dash', 'coreutils', 'libc-bin', 'python3', 'python3-pip']
 const tools = [
   'bash',
   'diffutils',
@@ -73,8 +73,8 @@ function hashOfRecipe(): string {
     join(import.meta.dirname, name),
   )
   const hash = createHash('sha256').update(process.version).update(packageVersions(debianPackages.runtimes))
-  for (const file of [...ours, join(globalModules(), 'typescript/package.json')])
-    hash.update(readFileSync(file))
+  const tools = ['typescript', 'npm'].map((name) => join(globalModule(name), 'package.json'))
+  for (const file of [...ours, ...tools]) hash.update(readFileSync(file))
   return hash.digest('hex').slice(0, 16)
 }
 
@@ -123,18 +123,18 @@ async function addOwnFiles(name: keyof typeof testImages, root: string): Promise
     ])
   if (name !== 'runtimes') return
   cpSync(process.execPath, join(root, 'usr/local/bin/node'))
-  const modules = globalModules()
-  for (const part of ['typescript', '@types/node'])
-    cpSync(join(modules, part), join(root, modules, part), { recursive: true, verbatimSymlinks: true })
-  symlinkSync(join(modules, 'typescript/bin/tsc'), join(root, 'usr/local/bin/tsc'))
+  const modules = 'usr/local/lib/node_modules'
+  for (const part of ['typescript', '@types/node', 'npm'])
+    cpSync(globalModule(part), join(root, modules, part), { recursive: true, verbatimSymlinks: true })
+  symlinkSync(join('/', modules, 'typescript/bin/tsc'), join(root, 'usr/local/bin/tsc'))
+  symlinkSync(join('/', modules, 'npm/bin/npm-cli.js'), join(root, 'usr/local/bin/npm'))
 }
 
-/** Where npm has put the compiler that user code gets. */
-function globalModules(): string {
-  const [found] = globSync('/usr/{local/,}lib/node_modules/typescript')
-  if (found === undefined)
-    throw new Error('no TypeScript compiler on this machine: run sh infra/setup.sh test')
-  return dirname(found)
+/** Where npm lies itself, and where it has put the compiler that user code gets. */
+function globalModule(name: string): string {
+  const [found] = globSync(`/usr/{local/,}lib/node_modules/${name}`)
+  if (found === undefined) throw new Error(`no ${name} on this machine: run sh infra/setup.sh test`)
+  return found
 }
 
 /** Relative to the root. Docker makes a folder that is not named itself so that only root may enter. */
