@@ -15,10 +15,14 @@ export interface IndexRequest {
   status: number
 }
 
-/** What becomes of a request in place of its right answer; the connection is `cut` after half of it. */
+/**
+ * What becomes of a request in place of its right answer; the connection is `cut` after half of it, or the other half
+ * follows after `pauseMs`.
+ */
 export type IndexFault =
   | 'cut'
   | 'silent'
+  | { pauseMs: number }
   | { status: number; headers?: Record<string, string>; body?: string | Buffer }
 
 export interface PackageIndexServer {
@@ -81,7 +85,7 @@ export async function startPackageIndex(given: {
     log.push(entry)
     const fault = index.fault?.(path)
     if (fault === 'silent') return
-    if (typeof fault === 'object') {
+    if (typeof fault === 'object' && 'status' in fault) {
       response.writeHead(fault.status, fault.headers).end(fault.body)
       return
     }
@@ -96,8 +100,14 @@ export async function startPackageIndex(given: {
     }
     const { type, body } = found
     response.writeHead(200, { 'content-type': type, 'content-length': body.length })
-    if (fault === 'cut') response.write(body.subarray(0, body.length / 2), () => response.destroy())
-    else response.end(method === 'HEAD' ? undefined : body)
+    const half = Math.floor(body.length / 2)
+    if (method === 'HEAD') response.end()
+    else if (fault === undefined) response.end(body)
+    else
+      response.write(body.subarray(0, half), () => {
+        if (fault === 'cut') response.destroy()
+        else setTimeout(() => response.end(body.subarray(half)), fault.pauseMs)
+      })
   }
 }
 

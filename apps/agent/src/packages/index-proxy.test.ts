@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
 import { existsSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
-import { createServer } from 'node:http'
+import { createServer, request, type IncomingMessage } from 'node:http'
 import { connect, type AddressInfo } from 'node:net'
 import { basename, join } from 'node:path'
 import { gzipSync } from 'node:zlib'
@@ -239,6 +239,30 @@ describe('an index that wants something else', () => {
   })
 })
 
+describe('a pip that takes its time', () => {
+  it('is not taken for a silent index', async () => {
+    const idleMs = 100
+    const proxy = await python({ idleMs })
+    const files = await namedFiles(proxy, '/simple/errand-alpha/')
+    const body = randomBytes(30 * 2 ** 20)
+    index.fault = () => ({ status: 200, body })
+    const asking = request({
+      socketPath: proxy.socketPath,
+      path: files[wheel]!,
+      headers: { host: '127.0.0.1:1' },
+      agent: false,
+    }).end()
+    const [response] = (await once(asking, 'response')) as [IncomingMessage]
+    // Several times what the index would have.
+    await new Promise((resolve) => setTimeout(resolve, 5 * idleMs))
+    expect(proxy.told.bytes).toBeLessThan(body.length)
+    let size = 0
+    for await (const chunk of response as AsyncIterable<Buffer>) size += chunk.length
+    expect(size).toBe(body.length)
+    expect(proxy.told.refused).toEqual([])
+  })
+})
+
 describe('what is cut off', () => {
   it('is cut off for pip too, and told', async () => {
     const proxy = await python()
@@ -392,12 +416,15 @@ describe('the room of an installation', () => {
     expect(proxy.told.bytes).toBeLessThanOrEqual(2 ** 20)
   })
 
-  it('is told as it is taken', async () => {
-    const proxy = await python()
+  it('is told as it is taken, before all of it is there', async () => {
+    const told: number[] = []
+    const proxy = await python({ onBytes: (n) => void told.push(n) })
     const files = await namedFiles(proxy, '/simple/errand-alpha/')
-    const before = proxy.told.bytes
+    told.length = 0
+    index.fault = () => ({ pauseMs: 50 })
     const { body } = await ask(proxy, files[wheel]!)
-    expect(proxy.told.bytes - before).toBe(body.length)
+    expect(told.length).toBeGreaterThan(1)
+    expect(told.reduce((sum, n) => sum + n, 0)).toBe(body.length)
   })
 })
 

@@ -84,7 +84,9 @@ export class Upstream {
         response = answer
         resolve(answer)
       })
-      request.once('timeout', () => {
+      request.on('timeout', () => {
+        // What lies here unread tells that it is pip that takes its time.
+        if (response && response.readableLength > 0) return
         const seconds = Math.ceil(this.#idleMs / 1_000)
         const fault = new IndexFault(504, `${shown(url)} was silent for ${seconds} s`)
         ;(response ?? request).destroy(fault)
