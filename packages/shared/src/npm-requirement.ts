@@ -22,9 +22,12 @@ const parts = new RegExp(`^ *(${packageName})(?:(@)(.+?))? *$`)
 const archive = /\.(?:tgz|tar\.gz|tar)$/i
 const tag = /^[A-Za-z][A-Za-z0-9._-]*$/
 
-const number = String.raw`(?:0|[1-9]\d{0,15}|[xX*])`
+const number = String.raw`(?:0|[1-9]\d{0,15})`
+const any = String.raw`[xX*]`
 const identifiers = String.raw`[0-9A-Za-z-]+(?:\.[0-9A-Za-z-]+)*`
-const version = String.raw`v?${number}(?:\.${number}(?:\.${number}(?:-${identifiers})?(?:\+${identifiers})?)?)?`
+const whole = String.raw`${number}\.${number}\.${number}(?:-${identifiers})?(?:\+${identifiers})?`
+const part = String.raw`${number}(?:\.${number}(?:\.${any})?|(?:\.${any}){1,2})?|${any}(?:\.${any}){0,2}`
+const version = `v?(?:${whole}|${part})`
 const comparator = `(?:<=|>=|[<>=^]|~>?)?${version}`
 const alternative = `(?:${version} - ${version}|${comparator}(?: ${comparator})*)`
 const range = new RegExp(`^${alternative}(?: \\|\\| ${alternative})*$`)

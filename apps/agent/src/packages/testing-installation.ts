@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process'
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { request, type IncomingHttpHeaders } from 'node:http'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -103,7 +103,11 @@ export async function install(
   return ended
 }
 
-export const interpreters = { python: '/usr/bin/python3', node: '/usr/bin/node' } as const
+/** Debian's Python, and the Node that npm came with, wherever that is. */
+export const interpreters = {
+  python: '/usr/bin/python3',
+  node: ['/usr/local/bin/node', '/usr/bin/node'].find((path) => existsSync(path)) ?? 'no node',
+} as const
 
 export function execute(argv: string[], cwd: string, env: Record<string, string> = {}): Promise<Ended> {
   const [command = '', ...args] = argv
