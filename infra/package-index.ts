@@ -4,7 +4,7 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import { once } from 'node:events'
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
-import { makeTestPackages, testSource, testTarballs, testWheels } from './test-packages.ts'
+import { makeSamplePackages, sampleSource, sampleTarballs, sampleWheels } from './sample-packages.ts'
 
 /** A request that it has answered, or begun to. */
 export interface IndexRequest {
@@ -41,7 +41,7 @@ export interface PackageIndexServer {
 }
 
 /**
- * A package index on `host`, of the packages that `test-packages.ts` makes: what serves Python's packages and what
+ * A package index on `host`, of the packages that `sample-packages.ts` makes: what serves Python's packages and what
  * serves npm's, in one. With `auth` both want HTTP's Basic authentication.
  *
  * @param dir for the files of its packages
@@ -55,7 +55,7 @@ export async function startPackageIndex(given: {
 }): Promise<PackageIndexServer> {
   const { dir, host = '127.0.0.1', auth, filesElsewhere = false } = given
   mkdirSync(dir, { recursive: true })
-  await makeTestPackages(dir)
+  await makeSamplePackages(dir)
   const log: IndexRequest[] = []
   const wanted = auth && `Basic ${Buffer.from(`${auth.username}:${auth.password}`).toString('base64')}`
   const own = createServer((request, response) => answer(request, response, wanted))
@@ -114,7 +114,7 @@ export async function startPackageIndex(given: {
 type Content = (path: string, accept: string) => { type: string; body: Buffer } | undefined
 
 function contentOf(dir: string, url: string, filesUrl: string): Content {
-  const python = [...testWheels, testSource]
+  const python = [...sampleWheels, sampleSource]
   const read = (file: string): Buffer => readFileSync(join(dir, file))
   const hash = (file: string): string => createHash('sha256').update(read(file)).digest('hex')
   const simple = (name: string) => python.filter((one) => one.name === name)
@@ -125,12 +125,12 @@ function contentOf(dir: string, url: string, filesUrl: string): Content {
         ? { type: jsonType, body: Buffer.from(JSON.stringify(simpleJson(project))) }
         : { type: 'text/html', body: Buffer.from(simpleHtml(project)) }
     const [, npmName] = /^\/npm\/([^/]+|@[^/]+\/[^/]+)$/.exec(path) ?? []
-    if (testTarballs.some(({ name }) => name === npmName))
+    if (sampleTarballs.some(({ name }) => name === npmName))
       return { type: 'application/json', body: Buffer.from(JSON.stringify(packument(npmName as string))) }
     const [, file] = /^\/files\/([^/]+)$/.exec(path) ?? []
     const wheel = python.find((one) => `${one.file}.metadata` === file)
     if (wheel) return { type: 'text/plain', body: Buffer.from(wheel.metadata) }
-    if ([...python, ...testTarballs].some((one) => one.file === file))
+    if ([...python, ...sampleTarballs].some((one) => one.file === file))
       return { type: 'application/octet-stream', body: read(file as string) }
     return undefined
   }
@@ -157,7 +157,7 @@ function contentOf(dir: string, url: string, filesUrl: string): Content {
   }
 
   function packument(name: string): object {
-    const all = testTarballs.filter((one) => one.name === name)
+    const all = sampleTarballs.filter((one) => one.name === name)
     const versions = all.map(({ version, file, metadata }) => {
       const integrity = `sha512-${createHash('sha512').update(read(file)).digest('base64')}`
       const { scripts, ...shown } = JSON.parse(metadata) as { scripts?: object }

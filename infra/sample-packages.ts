@@ -1,7 +1,7 @@
 import { runTool } from './run-tool.ts'
 
 /** A wheel or source distribution of Python, or a tarball of npm; all are of pure code and a few hundred bytes. */
-export interface TestPackage {
+export interface SamplePackage {
   name: string
   version: string
   file: string
@@ -9,7 +9,7 @@ export interface TestPackage {
   metadata: string
 }
 
-const wheel = (name: string, version: string, requires: string[] = []): TestPackage => ({
+const wheel = (name: string, version: string, requires: string[] = []): SamplePackage => ({
   name,
   version,
   file: `${name.replaceAll('-', '_')}-${version}-py3-none-any.whl`,
@@ -22,7 +22,7 @@ const wheel = (name: string, version: string, requires: string[] = []): TestPack
     .join('\n'),
 })
 
-const tarball = (name: string, version: string, more: object = {}): TestPackage => ({
+const tarball = (name: string, version: string, more: object = {}): SamplePackage => ({
   name,
   version,
   file: `${name.replace('@', '').replace('/', '-')}-${version}.tgz`,
@@ -33,15 +33,15 @@ const tarball = (name: string, version: string, more: object = {}): TestPackage 
  * `errand-alpha` needs `errand-beta`; `errand-gamma` needs nothing. Each has `told()`, which returns its name and
  * version: `errand_alpha.told()` is `alpha 1.1, beta 1.2`.
  */
-export const testWheels = [
+export const sampleWheels = [
   wheel('errand-alpha', '1.0', ['errand-beta']),
   wheel('errand-alpha', '1.1', ['errand-beta >=1.2']),
   wheel('errand-beta', '1.2'),
   wheel('errand-gamma', '0.1'),
 ]
 
-/** It has no wheel; whoever builds it runs its code, which leaves `ran` in the temporary directory's folder. */
-export const testSource: TestPackage = {
+/** It has no wheel: whoever installs it runs code of its own, which builds one. `told()` is `source 1.0`. */
+export const sampleSource: SamplePackage = {
   name: 'errand-source',
   version: '1.0',
   file: 'errand_source-1.0.tar.gz',
@@ -52,7 +52,7 @@ export const testSource: TestPackage = {
  * `errand-left` needs `@errand-test/right`; their default export tells name and version, `left 1.0.0, right 1.1.0`.
  * `errand-scripted` has a script for after its installation, which leaves a file `ran` in its folder.
  */
-export const testTarballs = [
+export const sampleTarballs = [
   tarball('errand-left', '1.0.0', { dependencies: { '@errand-test/right': '^1.0.0' } }),
   tarball('@errand-test/right', '1.0.0'),
   tarball('@errand-test/right', '1.1.0'),
@@ -63,16 +63,16 @@ export const testTarballs = [
 ]
 
 /** Makes the files of all of them in a folder. */
-export async function makeTestPackages(dir: string): Promise<void> {
+export async function makeSamplePackages(dir: string): Promise<void> {
   const archives = [
-    ...testWheels.map((one) => ({ file: one.file, entries: wheelEntries(one) })),
-    ...testTarballs.map((one) => ({ file: one.file, entries: tarballEntries(one) })),
-    { file: testSource.file, entries: sourceEntries(testSource) },
+    ...sampleWheels.map((one) => ({ file: one.file, entries: wheelEntries(one) })),
+    ...sampleTarballs.map((one) => ({ file: one.file, entries: tarballEntries(one) })),
+    { file: sampleSource.file, entries: sourceEntries(sampleSource) },
   ]
   await runTool('/usr/bin/python3', ['-c', script, dir, JSON.stringify(archives)])
 }
 
-function wheelEntries({ name, version, file, metadata }: TestPackage): Record<string, string> {
+function wheelEntries({ name, version, file, metadata }: SamplePackage): Record<string, string> {
   const module = name.replaceAll('-', '_')
   const info = `${module}-${version}.dist-info`
   const said = `${name.replace('errand-', '')} ${version}`
@@ -89,7 +89,7 @@ function wheelEntries({ name, version, file, metadata }: TestPackage): Record<st
   }
 }
 
-function tarballEntries({ name, version, metadata }: TestPackage): Record<string, string> {
+function tarballEntries({ name, version, metadata }: SamplePackage): Record<string, string> {
   const said = `${name.replace(/^.*[-/]/, '')} ${version}`
   const { dependencies = {} } = JSON.parse(metadata) as { dependencies?: Record<string, string> }
   const needed = Object.keys(dependencies).map((one) => ` + ', ' + require('${one}')`)
@@ -99,12 +99,22 @@ function tarballEntries({ name, version, metadata }: TestPackage): Record<string
   }
 }
 
-function sourceEntries({ name, version, metadata }: TestPackage): Record<string, string> {
-  const folder = `${name.replaceAll('-', '_')}-${version}`
+function sourceEntries(source: SamplePackage): Record<string, string> {
+  const folder = source.file.replace('.tar.gz', '')
+  const file = `${folder}-py3-none-any.whl`
+  const entries = JSON.stringify(JSON.stringify(wheelEntries({ ...source, file })))
+  const backend = `
+import json, zipfile
+def build_wheel(folder, config_settings=None, metadata_directory=None):
+    with zipfile.ZipFile(folder + '/${file}', 'w') as file:
+        for name, text in json.loads(${entries}).items(): file.writestr(name, text)
+    return '${file}'
+`
   return {
-    [`${folder}/PKG-INFO`]: metadata,
-    [`${folder}/setup.py`]:
-      "import pathlib, sys\npathlib.Path(sys.prefix, 'ran').touch()\nsys.exit('it ran')\n",
+    [`${folder}/PKG-INFO`]: source.metadata,
+    [`${folder}/backend.py`]: backend,
+    [`${folder}/pyproject.toml`]:
+      '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n',
   }
 }
 
