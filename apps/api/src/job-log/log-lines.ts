@@ -33,7 +33,7 @@ export async function* logLines(
 
 interface Line {
   line: JobLogLine
-  /** Where it is put, Unix milliseconds: within a claim's log never before what was written earlier. */
+  /** Where it is put, Unix milliseconds. */
   at: number
   source: Source
   /** What its reader has then: bytes of the claim's log, or a line of ours. */
@@ -46,76 +46,91 @@ async function readLines(
   job: StoredJob,
   position: LogPosition,
 ): Promise<{ lines: Line[]; more: boolean }> {
-  const jobs = new Map<string, StoredPart>([job, ...job.parts].map((one) => [one.job.id, one]))
+  const jobs: StoredPart[] = [job, ...job.parts]
   const pieces = await readLog(db, {
-    jobIds: [...jobs.keys()],
+    jobIds: jobs.map((one) => one.job.id),
     reached: offsetsOf(position),
     length: windowBytes,
   })
-  const logs = pieces.map((piece) => logOf(piece, jobs.get(piece.jobId)!))
-  const ours = [...jobs.values()]
-    .flatMap((one) => ownLines(one, { isPart: one.job.id !== job.job.id }))
-    .filter(({ source, told }) => ((position.get(source)?.told ?? 0) & told) === 0)
-    .map((own) => placed(own, logs, job))
+  const all = jobs.map((one) => linesOfJob(one, one.job.id !== job.job.id, pieces, position))
   // Nothing of a log that goes on may be overtaken.
-  const unread = logs.filter((log) => log.goesOn)
-  const known = Math.min(...unread.map((log) => log.last))
-  const lines = [...logs.flatMap((log) => log.lines), ...ours]
-    .filter(({ at }) => at <= known)
-    .sort((one, other) => one.at - other.at)
-  return { lines, more: unread.length > 0 }
+  const unread = all.filter(({ goesOn }) => goesOn)
+  const known = Math.min(...unread.map(({ lines }) => lines.at(-1)!.at))
+  const lines = all.flatMap((one) => one.lines).filter(({ at }) => at <= known)
+  return { lines: lines.sort(byPlace), more: unread.length > 0 }
 }
 
-/** A part of what one claim has written. */
-interface ClaimLog {
-  source: Source
-  lines: Line[]
-  /** Where its last line was put. */
-  last: number
-  /** There may be more of it. */
-  goesOn: boolean
+/**
+ * Of one job, in the order in which it happened whatever the clocks say: claims follow each other, and so do the lines
+ * that each has written. Up to where `goesOn` says that a log was not read to its end.
+ */
+function linesOfJob(
+  of: StoredPart,
+  isPart: boolean,
+  pieces: readonly LogPiece[],
+  position: LogPosition,
+): { lines: Line[]; goesOn: boolean } {
+  const own = ownLines(of, { isPart }).filter(
+    ({ source, told }) => ((position.get(source)?.told ?? 0) & told) === 0,
+  )
+  const logs = pieces.filter((piece) => piece.jobId === of.job.id)
+  const fences = new Set([...own, ...logs].map(({ fence }) => fence).toSorted((one, other) => one - other))
+  const lines: Line[] = []
+  for (const fence of fences) {
+    const log = logs.find((one) => one.fence === fence)
+    const known = own.filter((one) => one.fence === fence)
+    const during = [
+      ...known.filter(({ ends }) => ends === null).map(toLine),
+      ...(log === undefined ? [] : linesOfClaim(of, log)),
+    ]
+    lines.push(...during.sort(byPlace))
+    if (log && isCut(log)) return { lines: inOrder(lines), goesOn: true }
+    for (const end of known.filter(({ ends }) => ends !== null))
+      // Nothing of its parts comes after the end of the whole.
+      lines.push({ ...toLine(end), ...(end.ends === 'job' && !isPart && { at: Infinity }) })
+  }
+  return { lines: inOrder(lines), goesOn: false }
 }
 
-function logOf({ fence, offset, bytes }: LogPiece, of: StoredPart): ClaimLog {
-  const goesOn = bytes.length >= windowBytes
-  const mayGrow = goesOn || (fence === of.job.fence && isHeld(of.job.status))
+/** What an agent wrote. Of what says no time only that of the job is known. */
+function linesOfClaim(of: StoredPart, { fence, offset, bytes }: LogPiece): Line[] {
+  const { job } = of
+  const isOver = fence !== job.fence || !(heldStatuses as readonly Status[]).includes(job.status)
   const attempt = attemptOf(of, fence)
-  const source = claimSource(fence)
-  // Of what says no time only this is known.
-  let last = (of.job.assigned_at ?? of.job.created_at).getTime()
-  const lines = linesIn(bytes, mayGrow, goesOn).map(([start, end, next]): Line => {
-    const { time = last, level, message } = parseLine(bytes.subarray(start, end))
-    last = Math.max(last, time)
-    const line = { time: new Date(time).toISOString(), level, message, attempt, job_id: of.job.id }
-    return { line, at: last, source, end: offset + next }
+  const lines = lineEnds(bytes, isOver).map(([start, end, next]): Line => {
+    const { time = job.created_at.getTime(), level, message } = parseLine(bytes.subarray(start, end))
+    const line = { time: new Date(time).toISOString(), level, message, attempt, job_id: job.id }
+    return { line, at: time, source: claimSource(fence), end: offset + next }
   })
-  return { source, lines, last, goesOn }
+  return inOrder(lines)
 }
 
-function isHeld(status: Status): boolean {
-  return (heldStatuses as readonly Status[]).includes(status)
-}
-
-/** Start, end and the start of the next of each line. One that is not ended yet is left, unless it fills all that was read. */
-function linesIn(bytes: Uint8Array, mayGrow: boolean, isFull: boolean): [number, number, number][] {
+/** Start, end and the start of the next of each line. One that is not ended is left until it is, or fills all that was read. */
+function lineEnds(bytes: Uint8Array, isOver: boolean): [number, number, number][] {
   const lines: [number, number, number][] = []
   let start = 0
   for (let end = bytes.indexOf(newline); end !== -1; end = bytes.indexOf(newline, start)) {
     lines.push([start, end, end + 1])
     start = end + 1
   }
-  const rest = start < bytes.length && (!mayGrow || (isFull && start === 0))
-  return rest ? [...lines, [start, bytes.length, bytes.length]] : lines
+  const isLast = bytes.length >= windowBytes ? start === 0 : isOver && start < bytes.length
+  return isLast ? [...lines, [start, bytes.length, bytes.length]] : lines
 }
 
-/** The end of a claim follows what it has written, whatever the clocks say, and the end of the whole job follows all. */
-function placed(
-  { at, source, told, ends, ...line }: OwnLine,
-  logs: readonly ClaimLog[],
-  { job }: StoredJob,
-): Line {
-  const log = logs.find((one) => one.source === source)
-  const isLast = ends && (line.job_id === job.id || log?.goesOn === true)
-  const place = isLast ? Infinity : Math.max(at.getTime(), (ends && log?.last) || 0)
-  return { line: { ...line, time: at.toISOString() }, at: place, source, told }
+function isCut({ bytes }: LogPiece): boolean {
+  return bytes.length >= windowBytes
+}
+
+function toLine({ at, source, told, fence: _fence, ends: _ends, ...line }: OwnLine): Line {
+  return { line: { ...line, time: at.toISOString() }, at: at.getTime(), source, told }
+}
+
+function byPlace(one: Line, other: Line): number {
+  return one.at - other.at
+}
+
+/** None is put before the one that it follows. */
+function inOrder(lines: readonly Line[]): Line[] {
+  let latest = -Infinity
+  return lines.map((line) => ({ ...line, at: (latest = Math.max(latest, line.at)) }))
 }

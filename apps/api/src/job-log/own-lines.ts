@@ -8,8 +8,10 @@ export interface OwnLine extends Omit<JobLogLine, 'time'> {
   source: Source
   /** A bit of its own among those of the source, in `Reached.told`. */
   told: number
-  /** It tells of the end of its source. */
-  ends: boolean
+  /** Of the claim that it belongs to; 0 before the first, Infinity after the last. */
+  fence: number
+  /** What it tells the end of: that claim, and perhaps with it the job. */
+  ends: 'claim' | 'job' | null
 }
 
 const ofJob = { submitted: 1, ended: 2 } as const
@@ -18,44 +20,53 @@ const ofClaim = { assigned: 1, started: 2, asked: 4, ended: 8 } as const
 /** Of claims that were handed back nothing is known. */
 export function ownLines(of: StoredPart, { isPart }: { isPart: boolean }): OwnLine[] {
   const { job, agent, attempts } = of
-  const attempt = attemptOf(of, job.fence)
-  const lines: OwnLine[] = []
-  add(isPart ? null : job.created_at, jobSource(job.id), ofJob.submitted, {
-    attempt: 0,
-    message: `submitted: ${job.type} for ${job.executor_name}`,
-  })
-  for (const one of attempts)
-    add(one.ended_at, claimSource(one.fence), ofClaim.ended, {
-      level: 'warn',
-      attempt: one.attempt,
-      message: `attempt ${one.attempt} of ${job.max_attempts}: ${howItEnded(one)}`,
-    })
-  const claim = claimSource(job.fence)
-  add(job.assigned_at, claim, ofClaim.assigned, {
-    attempt,
-    message: `assigned to agent ${agent?.name ?? agent?.id}`,
-  })
-  add(job.started_at, claim, ofClaim.started, { attempt, message: 'started' })
-  add(job.cancel_requested_at, claim, ofClaim.asked, { attempt, message: 'asked to end' })
-  const { outcome, error, agent_id } = job
+  const { outcome, error, fence } = job
+  const ofItself = { source: jobSource(job.id), level: 'info', job_id: job.id } as const
+  const claim = {
+    source: claimSource(fence),
+    fence,
+    level: 'info',
+    attempt: attemptOf(of, fence),
+    job_id: job.id,
+    ends: null,
+  } as const
+  const lines: OwnLine[] = attempts.map((one) => ({
+    ...claim,
+    at: one.ended_at,
+    source: claimSource(one.fence),
+    told: ofClaim.ended,
+    fence: one.fence,
+    ends: 'claim',
+    level: 'warn',
+    attempt: one.attempt,
+    message: `attempt ${one.attempt} of ${job.max_attempts}: ${howItEnded(one)}`,
+  }))
+  const add = (at: Date | null, line: Omit<OwnLine, 'at'>) => void (at && lines.push({ ...line, at }))
+
+  if (!isPart) {
+    const message = `submitted: ${job.type} for ${job.executor_name}`
+    add(job.created_at, { ...ofItself, told: ofJob.submitted, fence: 0, attempt: 0, ends: null, message })
+  }
+  if (job.agent_id !== null) {
+    const message = `assigned to agent ${agent?.name ?? job.agent_id}`
+    add(job.assigned_at, { ...claim, told: ofClaim.assigned, message })
+  }
+  add(job.started_at, { ...claim, told: ofClaim.started, message: 'started' })
+  add(job.cancel_requested_at, { ...claim, told: ofClaim.asked, message: 'asked to end' })
   if (outcome !== null) {
-    const end = { level: levelOf(outcome), message: howItEnded({ outcome, error }) }
+    const end = { level: levelOf(outcome), ends: 'job', message: howItEnded({ outcome, error }) } as const
     // What no agent had when it ended is no end of a claim.
-    if (agent_id === null) add(job.ended_at, jobSource(job.id), ofJob.ended, { ...end, attempt: job.attempt })
-    else add(job.ended_at, claim, ofClaim.ended, { ...end, attempt })
+    if (job.agent_id !== null) add(job.ended_at, { ...claim, ...end, told: ofClaim.ended })
+    else
+      add(job.ended_at, {
+        ...ofItself,
+        ...end,
+        told: ofJob.ended,
+        fence: Infinity,
+        attempt: job.attempt,
+      })
   }
   return lines
-
-  function add(
-    at: Date | null,
-    source: Source,
-    told: number,
-    line: Pick<OwnLine, 'attempt' | 'message'> & Partial<Pick<OwnLine, 'level'>>,
-  ): void {
-    if (at === null) return
-    const ends = told === (source.startsWith('j') ? ofJob.ended : ofClaim.ended)
-    lines.push({ level: 'info', ...line, at, source, told, ends, job_id: job.id })
-  }
 }
 
 function howItEnded({ outcome, error }: { outcome: Outcome; error: string | null }): string {

@@ -5,6 +5,7 @@ import type { ExecutionEvents, ExecutionRecord } from '@errand/shared'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { cancel } from '../store/cancel.ts'
 import { openTestApp, type TestApp } from './test-app.ts'
+import { isEnd, readEvents, type ServerSentEvent } from './test-event-reader.ts'
 
 let test: TestApp
 beforeAll(async () => {
@@ -12,38 +13,9 @@ beforeAll(async () => {
 })
 afterAll(() => test?.close())
 
-interface ServerSentEvent {
-  event: string
-  id: string
-  data: unknown
-}
+const read = (id: string, enough?: (events: ServerSentEvent[]) => boolean, lastEventId?: string) =>
+  readEvents(test, `/executions/${id}/events`, { ...(enough && { enough }), lastEventId })
 
-/** Reads events until `enough`, then leaves. */
-async function read(
-  id: string,
-  enough: (events: ServerSentEvent[]) => boolean = () => false,
-  lastEventId?: string,
-) {
-  const headers = lastEventId === undefined ? {} : { 'last-event-id': lastEventId }
-  const answer = await test.request('GET', `/executions/${id}/events`, {
-    headers: headers as Record<string, string>,
-  })
-  const events: ServerSentEvent[] = []
-  let text = ''
-  for await (const chunk of answer.body?.pipeThrough(new TextDecoderStream()) ?? []) {
-    const blocks = (text + chunk).split('\n\n')
-    text = blocks.pop()!
-    for (const block of blocks) {
-      const fields = Object.fromEntries(block.split('\n').map((line) => line.split(/: (.*)/s).slice(0, 2)))
-      if (fields['event'])
-        events.push({ ...fields, data: JSON.parse(String(fields['data'])) } as ServerSentEvent)
-    }
-    if (enough(events)) break
-  }
-  return { answer, events }
-}
-
-const isEnd = (events: ServerSentEvent[]) => events.at(-1)?.event === 'end'
 const outputs = (events: ServerSentEvent[]) =>
   events.filter(({ event }) => event === 'output').map(({ data }) => data as ExecutionEvents['output'])
 

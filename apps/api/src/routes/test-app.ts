@@ -6,6 +6,7 @@ import {
   type Assignment,
   type ExecutionRecord,
   type JobProgress,
+  type MaintenanceType,
   type Problem,
   type RunResult,
   dockerExecutor,
@@ -194,7 +195,7 @@ export async function openTestApp(database: 'pglite' | 'postgres' = 'postgres') 
     dispatch.join(link)
     grant(slots)
     await dispatch.poll()
-    return { agentId, name, sent, assigned, grant, start, progress, write, finish, tell, leave }
+    return { agentId, name, sent, assigned, grant, start, lack, progress, write, finish, tell, leave }
 
     async function answer(question: Extract<ApiMessage, { request_id: string }>): Promise<void> {
       const answered = await given.answer?.(question)
@@ -213,6 +214,11 @@ export async function openTestApp(database: 'pglite' | 'postgres' = 'postgres') 
     /** What lies on its host. */
     function tell(stock: AgentStock): Promise<void> {
       return keepStock(db, link, stock)
+    }
+
+    /** Hands a job back that it lacks something for. */
+    function lack({ id, fence }: Assignment, need: MaintenanceType, reason: string): Promise<void> {
+      return ingest.lock(link, { type: 'lock', id, fence, need, reason })
     }
 
     function progress({ id, fence }: Assignment, given: JobProgress): Promise<void> {

@@ -2,6 +2,7 @@ import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { cancel } from './cancel.ts'
 import type { Database } from './database.ts'
 import { handBack } from './hand-back.ts'
+import { lock } from './lock.ts'
 import { newId } from './new-id.ts'
 import { markRunning } from './start.ts'
 import { testingDatabases } from './testing-databases.ts'
@@ -71,6 +72,43 @@ describe.each(testingDatabases)('cancel on $name', ({ open }) => {
     })
     expect(await cancel(db, { id: claimed.id, project: 'elsewhere' })).toEqual({ kind: 'not_found' })
     expect(await cancel(db, { id: newId(), project: null })).toEqual({ kind: 'not_found' })
+  })
+
+  describe('of a job that others wait for', () => {
+    const missing = { need: 'runtime.install', reason: 'six is not installed' } as const
+
+    /** An execution of this project that waits for a job, whose id is answered. */
+    async function locked(project = scene.project): Promise<string> {
+      const { id } = await scene.submitOne({}, { project })
+      const [claimed] = await scene.claim(1)
+      expect(claimed!.id).toBe(id)
+      const { job } = await lock(db, { ...scene.claimOf(claimed!), ...missing })
+      return job!.locked_by!
+    }
+
+    it('is up to its project as long as nobody else does', async () => {
+      const id = await locked()
+      expect(await locked()).toBe(id)
+      expect(await cancel(db, { id, project: 'elsewhere' })).toEqual({ kind: 'forbidden' })
+      expect(await scene.read(id)).toMatchObject({ status: 'waiting' })
+      expect(await cancel(db, { id, project: scene.project })).toMatchObject({ kind: 'canceled' })
+      // What has ended may be told to everybody
+      expect(await cancel(db, { id, project: 'elsewhere' })).toMatchObject({ kind: 'already_canceled' })
+    })
+
+    it('is up to an admin when another project waits, too', async () => {
+      const id = await locked()
+      expect(await locked('elsewhere')).toBe(id)
+      expect(await cancel(db, { id, project: scene.project })).toEqual({ kind: 'forbidden' })
+      expect(await cancel(db, { id, project: null })).toMatchObject({ kind: 'canceled' })
+    })
+
+    it('finds no job of another type than it was asked for', async () => {
+      const id = await locked()
+      const type = 'code.execute'
+      expect(await cancel(db, { id, project: null, type })).toEqual({ kind: 'not_found' })
+      expect(await scene.read(id)).toMatchObject({ status: 'waiting' })
+    })
   })
 
   it('and a claim at the same moment leave the job either canceled or asked to end', async () => {
