@@ -164,7 +164,7 @@ describe.each(['pglite', 'postgres'] as const)('POST /executions on %s', (databa
     expect(request).toMatchObject({ dependencies: ['six==1.17.0'] })
     const refused = await post({ ...body, runtime: 'bash' })
     expect(refused.status).toBe(422)
-    expect(await problemOf(refused)).toMatchObject({ errors: [{ pointer: '/dependencies' }] })
+    expect(await problemOf(refused)).toMatchObject({ errors: [{ pointer: '/dependencies/0' }] })
     // Who names none asks for nothing
     expect((await post({ ...valid, dependencies: [] })).status).toBe(202)
   })

@@ -17,10 +17,17 @@ describe.each(['pglite', 'postgres'] as const)('POST /jobs on %s', (database) =>
         allow_dependencies: false,
         dependencies: ['six==1.17.0'],
       },
+      {
+        name: 'own_node',
+        executor_type: 'localhost',
+        ...packages,
+        runtime: 'node',
+        dependencies: ['left-pad@1.3.0'],
+      },
       { name: 'never', executor_type: 'docker', image: 'x', pull_policy: 'never' },
       { name: 'resting', executor_type: 'docker', image: 'x', enabled: false },
     ])
-      expect((await test.request('POST', '/executors', { body: executor })).status).toBe(201)
+      await test.request('POST', '/executors', { body: executor })
   })
   afterAll(() => test?.close())
 
@@ -173,10 +180,24 @@ describe.each(['pglite', 'postgres'] as const)('POST /jobs on %s', (database) =>
     ],
     [
       'packages for a runtime without',
-      install({ runtime: 'bash', dependencies: ['a'] }),
+      install({ runtime: 'bash', dependencies: ['six==1.17.0'] }),
       422,
       'validation_failed',
-      '/params/dependencies',
+      '/params/dependencies/0',
+    ],
+    [
+      'packages by their address',
+      install({ dependencies: ['six', 'six @ https://elsewhere.example/six.whl'] }),
+      422,
+      'validation_failed',
+      '/params/dependencies/1',
+    ],
+    [
+      'another version than the executor has',
+      install({ code_executor: 'own_node', dependencies: ['left-pad@1.2.0'] }),
+      422,
+      'validation_failed',
+      '/params/dependencies/0',
     ],
     [
       'packages that are not allowed',
@@ -296,9 +317,9 @@ describe.each(['pglite', 'postgres'] as const)('POST /jobs on %s', (database) =>
     let isStored = false
     const broken = vi.spyOn(db, 'query').mockImplementation(async (text, params) => {
       if (isStored) throw new Unavailable(new Error('gone'))
-      const rows = await query(text, params)
+      const rows = await query<never>(text, params)
       isStored = text.includes('insert into maintenance_jobs')
-      return rows as never
+      return rows
     })
     const answer = await post(download)
     broken.mockRestore()

@@ -71,8 +71,9 @@ describe.each(testingDatabases)('submitJob on $name', ({ open }) => {
     const stored = submitted.filter(({ kind }) => kind === 'stored')
     expect(stored).toHaveLength(1)
     const winner = items[submitted.findIndex(({ kind }) => kind === 'stored')]!.id
-    for (const one of submitted)
-      if (one.kind !== 'stored') expect(one).toEqual({ kind: 'repeated', id: winner })
+    expect(submitted.filter(({ kind }) => kind !== 'stored')).toEqual(
+      Array.from({ length: 9 }, () => ({ kind: 'repeated', id: winner })),
+    )
     expect(
       await readJobs(
         db,
