@@ -12,6 +12,7 @@ const valid = { executor, code: 'pass' }
 
 interface Malformed {
   name: string
+  path?: '/executions' | '/jobs'
   body: string | Uint8Array
   headers?: Record<string, string>
   status: 400 | 404 | 413 | 415 | 422
@@ -34,7 +35,7 @@ const withHeader = (header: string, value: string): Malformed => ({
   pointer: `header ${header}`,
 })
 
-const malformed: Malformed[] = [
+const malformedExecutions: Malformed[] = [
   bad('nothing', ''),
   bad('no JSON', 'executor=local'),
   bad('cut JSON', '{"executor":"local'),
@@ -112,6 +113,60 @@ const malformed: Malformed[] = [
   refused('/code', { files: [{ path: 'a', content: '' }], entrypoint: 'a' }),
 ]
 
+/** The same as the params of a job. */
+function asJob({ name, body, headers, status, pointer }: Malformed): Malformed {
+  const job = { path: '/jobs', name: `a job of ${name}`, headers, status } as const
+  if (status === 400 || status === 415) return { ...job, body, pointer }
+  return { ...job, body: `{"type":"code.execute","params":${body as string}}`, pointer: `/params${pointer}` }
+}
+
+const job = (pointer: string, fields: object, status: 404 | 422 = 422): Malformed => ({
+  name: `a job ${JSON.stringify(fields).slice(0, 80)}`,
+  path: '/jobs',
+  body: JSON.stringify({
+    type: 'docker_image.download',
+    params: { code_executor: 'docker_python_default' },
+    ...fields,
+  }),
+  status,
+  pointer,
+})
+
+const malformed: Malformed[] = [
+  ...malformedExecutions,
+  ...malformedExecutions.map(asJob),
+  job('/type', { type: undefined }),
+  job('/type', { type: 'docker_image' }),
+  job('/type', { type: ['docker_image.download'] }),
+  job('/params/code_executor', { params: undefined }),
+  job('/params/code_executor', { params: { code_executor: 3 } }),
+  job('/params/code_executor', { params: { code_executor: '../x' } }),
+  job('/params/code_executor', { params: { code_executor: executor } }),
+  job('/params/code_executor', { params: { code_executor: 'none' } }, 404),
+  job('/params/image', { params: { code_executor: 'docker_python_default', image: 'x' } }),
+  job('/params/dependencies', { type: 'runtime.install' }),
+  ...['numpy', [null], ['a\nb'], [''], ['x'.repeat(513)], Array.from({ length: 1_001 }, () => 'x')].map(
+    (dependencies) =>
+      job(
+        Array.isArray(dependencies) && dependencies.length === 1
+          ? '/params/dependencies/0'
+          : '/params/dependencies',
+        {
+          type: 'runtime.install',
+          params: { code_executor: executor, dependencies },
+        },
+      ),
+  ),
+  job('/params/runtime', { type: 'runtime.install', params: { code_executor: executor, runtime: 'cobol' } }),
+  ...['', 'a b', 'x'.repeat(256), 'ü', 7].map((idempotency_key) =>
+    job('/idempotency_key', { idempotency_key }),
+  ),
+  ...[0, -1, 1e9, '10', null].map((timeout_sec) => job('/timeout_sec', { timeout_sec })),
+  job('/retry/max_attempts', { retry: { max_attempts: 0 } }),
+  job('/retry/max_attempts', { retry: {} }),
+  job('/priority', { priority: 1 }),
+]
+
 describe.each(databases)('a malformed body, on %s', (database) => {
   it('is refused with a pointer and stores nothing', async () => {
     const api = await apiForTest({ database })
@@ -129,7 +184,8 @@ describe.each(databases)('a malformed body, on %s', (database) => {
       })
       expect(problem.errors?.every(({ detail }) => detail.length > 0)).toBe(true)
     }
-    expect(await api.client.executions('?count=true')).toMatchObject({ data: [], total: 0 })
+    for (const path of ['/executions', '/jobs'])
+      expect(await api.client.get(`${path}?count=true`)).toMatchObject({ data: [], total: 0 })
   })
 
   it('that is too large is refused before it is read, with and without a length', async () => {
@@ -176,12 +232,12 @@ function residentMib(api: Api): number {
 
 function send(
   api: Api,
-  { body, headers }: Malformed,
+  { path = '/executions', body, headers }: Malformed,
   agent?: Agent,
 ): Promise<{ status: number | undefined; type: string | undefined; text: string }> {
   return new Promise((resolve, reject) => {
     const asked = request(
-      `${api.url}/executions`,
+      `${api.url}${path}`,
       {
         method: 'POST',
         agent,

@@ -38,6 +38,8 @@ const wrongKeys = [
 describe('without a valid key', () => {
   it('answers 401 on every route that asks for one, and tells nothing', async () => {
     expect(guarded.length).toBeGreaterThan(20)
+    for (const route of ['POST /jobs', 'GET /jobs/:id/logs', 'POST /jobs/:id/cancel', 'GET /job-types'])
+      expect(guarded).toContain(route)
     const api = await apiForTest({ database: 'pglite' })
     const wrong = [...wrongKeys, `Bearer ${api.adminKey.slice(0, -1)}`, `Bearer ${api.adminKey}x`]
     for (const route of guarded) {
@@ -51,7 +53,16 @@ describe('without a valid key', () => {
     }
 
     // Neither other methods nor other spellings of a path are a way round.
-    const paths = ['/executions', '/agents', '/executors', '/enrollment-tokens', '/version', '/nothing']
+    const paths = [
+      '/executions',
+      '/jobs',
+      '/job-types',
+      '/agents',
+      '/executors',
+      '/enrollment-tokens',
+      '/version',
+      '/nothing',
+    ]
     const methods = ['HEAD', 'OPTIONS', 'PUT', 'PATCH', 'DELETE', 'TRACE', 'QUERY', 'PROPFIND', 'SEARCH']
     const spellings = (path: string) => [
       path,
@@ -79,7 +90,7 @@ describe('without a valid key', () => {
     }
 
     // The key itself is right, and nothing was made meanwhile.
-    for (const path of ['/executions', '/enrollment-tokens'])
+    for (const path of ['/executions', '/jobs', '/enrollment-tokens'])
       expect(await api.client.get(path)).toMatchObject({ data: [] })
   })
 
