@@ -1,22 +1,32 @@
 import type { ExecutionEvents } from '@errand/shared'
 import type { Client } from './client.ts'
 
+type EventOf<Events> = {
+  [Name in keyof Events]: { name: Name; id: string; data: Events[Name] }
+}[keyof Events]
+
 /** One server-sent event of an execution. */
-export type ServerEvent = {
-  [Name in keyof ExecutionEvents]: { name: Name; id: string; data: ExecutionEvents[Name] }
-}[keyof ExecutionEvents]
+export type ServerEvent = EventOf<ExecutionEvents>
 
 /**
  * The events of an execution, as a browser gets them: until the server ends the stream. Leaving the loop closes the
  * connection; `lastEventId` goes on from there.
  */
-export async function* readEvents(
+export function readEvents(client: Client, id: string, lastEventId?: string): AsyncGenerator<ServerEvent> {
+  return readEventStream<ExecutionEvents>(
+    client,
+    `/executions/${id}/events`,
+    lastEventId === undefined ? {} : { 'last-event-id': lastEventId },
+  )
+}
+
+/** The same of any stream. */
+export async function* readEventStream<Events>(
   client: Client,
-  id: string,
-  lastEventId?: string,
-): AsyncGenerator<ServerEvent> {
-  const headers: Record<string, string> = lastEventId === undefined ? {} : { 'last-event-id': lastEventId }
-  const response = await client.request('GET', `/executions/${id}/events`, undefined, headers)
+  path: string,
+  headers: Record<string, string>,
+): AsyncGenerator<EventOf<Events>> {
+  const response = await client.request('GET', path, undefined, headers)
   if (response.status === 204) return
   if (!response.ok || !response.body) throw new Error(`events: ${response.status} ${await response.text()}`)
   let text = ''
@@ -27,7 +37,7 @@ export async function* readEvents(
       const fields = new Map(block.split('\n').map((line) => line.split(/: ?(.*)/s, 2) as [string, string]))
       const name = fields.get('event')
       if (name === undefined) continue
-      yield { name, id: fields.get('id'), data: JSON.parse(fields.get('data') ?? '') } as ServerEvent
+      yield { name, id: fields.get('id'), data: JSON.parse(fields.get('data') ?? '') } as EventOf<Events>
     }
   }
 }
