@@ -12,14 +12,14 @@ const node = { ...common, runtime: 'node', interpreter: '/usr/bin/node', indexUr
 
 describe('the steps of an installation', () => {
   it('run pip or npm by the interpreter, with the packages after all options', () => {
-    for (const [given, installer] of [
-      [python, 'install.py'],
-      [node, 'install.mjs'],
+    for (const [given, installer, place] of [
+      [python, 'install.py', '/sets/1'],
+      [node, 'install.mjs', '/sets/1/node_modules'],
     ] as const) {
       const { files, steps } = installSteps(given)
       expect(files.map(({ path }) => path)).toEqual([installer])
       const { argv = [] } = steps[0] ?? {}
-      expect(argv.slice(0, 3)).toEqual([given.interpreter, installer, '/sets/1'])
+      expect(argv.slice(0, 3)).toEqual([given.interpreter, installer, place])
       expect(argv.slice(-3)).toEqual(['--', 'a', 'b'])
       expect(argv).toContain(given.indexUrl)
     }
@@ -77,6 +77,6 @@ describe('programs with a set', () => {
       env: {},
       nodeModules: '/node_modules',
     })
-    expect(installSteps({ ...node, dir: '/node_modules' }).steps[0]?.argv[2]).toBe('/')
+    expect(installSteps({ ...node, dir: '/node_modules' }).steps[0]?.argv[2]).toBe('/node_modules')
   })
 })

@@ -67,10 +67,11 @@ export interface RunWithSet {
   nodeModules?: string
 }
 
-export function runWithSet({ runtime, dir }: Pick<Installation, 'runtime' | 'dir'>): RunWithSet {
-  return runtime === 'python'
-    ? { interpreter: posix.join(dir, 'bin/python'), env: { VIRTUAL_ENV: dir } }
-    : { env: {}, nodeModules: posix.join(prefixOf(dir), 'node_modules') }
+export function runWithSet(set: Pick<Installation, 'runtime' | 'dir'>): RunWithSet {
+  const place = placeOf(set)
+  return set.runtime === 'python'
+    ? { interpreter: posix.join(place, 'bin/python'), env: { VIRTUAL_ENV: place } }
+    : { env: {}, nodeModules: place }
 }
 
 const scripts = {
@@ -78,12 +79,10 @@ const scripts = {
   node: ['install.mjs', 'forward.mjs'],
 } as const
 
-function placeOf({ runtime, dir }: Installation): string {
-  return runtime === 'python' ? dir : prefixOf(dir)
-}
-
-function prefixOf(dir: string): string {
-  return posix.basename(dir) === 'node_modules' ? posix.dirname(dir) : dir
+function placeOf({ runtime, dir }: Pick<Installation, 'runtime' | 'dir'>): string {
+  return runtime === 'python' || posix.basename(dir) === 'node_modules'
+    ? dir
+    : posix.join(dir, 'node_modules')
 }
 
 function pip({ indexUrl, allowInstallScripts }: Installation) {

@@ -1,10 +1,10 @@
-// node install.mjs PREFIX option...: the npm of this interpreter installs into PREFIX/node_modules. Ends as npm does.
+// node install.mjs DIR option...: the npm of this interpreter installs, and DIR becomes the `node_modules` of it. Ends as npm does.
 import { spawnSync } from 'node:child_process'
-import { mkdirSync, realpathSync, rmSync } from 'node:fs'
+import { mkdirSync, readdirSync, realpathSync, renameSync, rmSync } from 'node:fs'
 import { constants } from 'node:os'
 import { basename, delimiter, dirname, join } from 'node:path'
 
-const [prefix, ...options] = process.argv.slice(2)
+const [target, ...options] = process.argv.slice(2)
 const npm = findNpm()
 if (npm === undefined) {
   const { execPath, env } = process
@@ -13,15 +13,18 @@ if (npm === undefined) {
   )
   process.exit(1)
 }
-// Of the set's own disk: a temporary directory in memory may be too small for large packages.
-const scratch = join(prefix, 'node_modules/.installing')
-mkdirSync(scratch, { recursive: true })
-const places = ['--cache', join(scratch, 'cache'), '--userconfig', join(scratch, 'user')]
-places.push('--globalconfig', join(scratch, 'global'), '--prefix', prefix)
+// Of the set's own disk: a temporary directory in memory may be too small for large packages. And npm can't install
+// into DIR as it is where that is a folder of the root.
+const scratch = join(target, '.installing')
+const modules = join(scratch, 'set/node_modules')
+mkdirSync(modules, { recursive: true })
+const places = ['--prefix', join(scratch, 'set'), '--cache', join(scratch, 'cache')]
+places.push('--userconfig', join(scratch, 'user'), '--globalconfig', join(scratch, 'global'))
 const { status, signal, error } = spawnSync(process.execPath, [npm, 'install', ...places, ...options], {
   stdio: 'inherit',
   env: { ...process.env, TMPDIR: scratch },
 })
+if (status === 0) for (const name of readdirSync(modules)) renameSync(join(modules, name), join(target, name))
 rmSync(scratch, { recursive: true, force: true })
 if (error) throw error
 process.exit(status ?? 128 + constants.signals[signal])
