@@ -83,9 +83,14 @@ export async function drive(driving: Driving): Promise<Driven> {
   }
 }
 
-function assignmentFor(
-  { settings, requiredLimits, backend, submittedAt }: Driving,
-  submission: ReturnType<typeof submissionSchema.parse>,
+export function assignmentFor(
+  {
+    settings,
+    requiredLimits,
+    backend,
+    submittedAt,
+  }: Pick<Driving, 'settings' | 'requiredLimits' | 'backend' | 'submittedAt'>,
+  submission: Pick<SubmissionBody, 'runtime' | 'timeout_sec' | 'limits'>,
 ): Assignment {
   return {
     id: crypto.randomUUID(),
@@ -105,7 +110,7 @@ function assignmentFor(
     runtime: submission.runtime ?? 'python',
     limits: {
       timeout_sec: submission.timeout_sec ?? 30,
-      output_limit_kb: submission.limits.output_limit_kb ?? 1_024,
+      output_limit_kb: submission.limits?.output_limit_kb ?? 1_024,
       ...submission.limits,
     },
     required_limits: requiredLimits ?? [],

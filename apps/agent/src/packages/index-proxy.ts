@@ -18,8 +18,11 @@ export interface IndexProxy {
   mostBytes: number
   /** As bytes come. */
   onBytes: (n: number) => void
-  /** Why something was not answered, for people; that the index lacks a package is not among it, as pip and npm say so. */
-  onRefused: (words: string) => void
+  /**
+   * Why something was not answered, for people, and the HTTP status that stood for it (from 500: asked again it may be);
+   * that the index lacks a package is not among it, as pip and npm say so.
+   */
+  onRefused: (words: string, status: number) => void
   /** After how long a silent index is given up. */
   idleMs?: number
 }
@@ -91,7 +94,7 @@ async function answer(request: IncomingMessage, response: ServerResponse, proxy:
   } catch (error) {
     if (signal.aborted) return
     const fault = faultOf(error)
-    if (fault.status !== 404) proxy.onRefused(fault.message)
+    if (fault.status !== 404) proxy.onRefused(fault.message, fault.status)
     response.writeHead(fault.status, { 'content-type': 'text/plain; charset=utf-8' })
     response.end(`${fault.message}\n`)
   }
@@ -124,7 +127,10 @@ async function send(
   async function sendFile(token: string, file: string): Promise<void> {
     const { body, length } = await proxy.source.file(token, file, asked)
     // Whoever asked may leave: that is no fault.
-    body.once('error', (error) => signal.aborted || proxy.onRefused(faultOf(error, file).message))
+    body.once('error', (error) => {
+      const { message, status } = faultOf(error, file)
+      if (!signal.aborted) proxy.onRefused(message, status)
+    })
     try {
       proxy.room.need(length ?? 0)
     } catch (error) {

@@ -4,6 +4,8 @@ import type { Program } from './program.ts'
 
 export interface CommandParts {
   interpreter: string
+  /** Of the interpreter's own, for every command. */
+  options?: readonly string[]
   launcher: string | undefined
   program: Program
   args: readonly string[]
@@ -15,7 +17,7 @@ export function expandCommand(words: readonly string[], runtime: Runtime, parts:
   return words.flatMap((word) => {
     switch (word) {
       case '{interpreter}':
-        return [parts.interpreter]
+        return [parts.interpreter, ...(parts.options ?? [])]
       case '{launcher}':
         return [parts.launcher ?? runtime.launcher ?? '']
       case '{entrypoint}':

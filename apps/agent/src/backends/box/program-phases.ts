@@ -12,12 +12,21 @@ export interface ProgramPlace {
   program: Program
   /** What a program finds in its environment at this place, beside what the caller gave. */
   env: Readonly<Record<string, string>>
+  /** Of the interpreter, before all else that it is told. */
+  options?: readonly string[]
   /** What starts a command in a sandbox, where there is one. */
   wrapper?: readonly string[] | undefined
 }
 
 /** The phases of a job in a box: the compile step where the runtime has one, and the program's own. */
-export function programPhases({ run, found, program, env, wrapper }: ProgramPlace): BundlePhase[] {
+export function programPhases({
+  run,
+  found,
+  program,
+  env,
+  options = [],
+  wrapper,
+}: ProgramPlace): BundlePhase[] {
   const { assignment, submission } = run
   const { limits } = assignment
   const runtime = runtimes[assignment.runtime]
@@ -28,7 +37,7 @@ export function programPhases({ run, found, program, env, wrapper }: ProgramPlac
     cpuMs: limits.cpu_time_sec === undefined ? undefined : limits.cpu_time_sec * 1_000,
   }
   const argv = (words: readonly string[]): string[] =>
-    expandCommand(words, runtime, { ...found, program, args: submission.args })
+    expandCommand(words, runtime, { ...found, options, program, args: submission.args })
   const phases: BundlePhase[] = [
     {
       ...common,

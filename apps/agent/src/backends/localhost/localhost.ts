@@ -1,21 +1,38 @@
-import { existsSync, rmSync } from 'node:fs'
+import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { runtimeName, runtimes } from '@errand/shared'
-import type { AgentReport, BackendReport, CheckReport, Isolation, LocalhostExecutor } from '@errand/shared'
+import type {
+  AgentReport,
+  AgentStock,
+  Assignment,
+  BackendReport,
+  CheckReport,
+  Isolation,
+  JobResult,
+  LocalhostExecutor,
+} from '@errand/shared'
+import { runWithSet } from '../../packages/install-steps.ts'
 import { describeSearch } from '../../runtimes/find-runtime.ts'
 import type { FoundRuntime } from '../../runtimes/find-runtime.ts'
 import { programOf } from '../../runtimes/program.ts'
 import { rememberRuntimes } from '../../runtimes/remember-runtimes.ts'
 import type { RuntimeLookup } from '../../runtimes/remember-runtimes.ts'
 import { Rejected } from '../backend.ts'
-import type { Backend, BackendParts, Check, Run, RunEnd } from '../backend.ts'
+import type { Backend, BackendParts, Check, Maintenance, Run, RunEnd } from '../backend.ts'
 import { environmentAt } from '../box/environment.ts'
 import { startLocalBox } from '../box/local-box.ts'
 import type { LocalBox } from '../box/local-box.ts'
 import { programPhases } from '../box/program-phases.ts'
 import { runInBox } from '../box/run-in-box.ts'
+import { DependencySets } from '../sets/dependency-sets.ts'
+import type { Filling } from '../sets/dependency-sets.ts'
+import { linkingOptions } from '../sets/linker.ts'
+import { neededSet } from '../sets/needed-set.ts'
+import type { NeededSet } from '../sets/needed-set.ts'
 import { checkHost } from './check-host.ts'
-import { makePlaces, placesOf, removeLeftovers, workDirName } from './places.ts'
+import { disksOf } from './disks-of.ts'
+import { HostSets } from './host-sets.ts'
+import { makePlaces, placesOf, removeLeftovers, removePlaces, workDirName } from './places.ts'
 import type { Places } from './places.ts'
 import { probeSandbox } from './probe-sandbox.ts'
 import { killAll, markedBy, ofUid } from './processes.ts'
@@ -44,13 +61,15 @@ class Localhost implements Backend {
   readonly #parts: BackendParts
   readonly #bwrap: string
   readonly #places: Places
-  /** Of a root agent: one for each slot and, last, one to ask tools for their versions. */
+  /** Of a root agent: one for each slot, one for each that installs and, last, one to ask tools for their versions. */
   readonly #uids: SlotUids | undefined
   readonly #options: string[]
   readonly #closed: string[]
   /** One for each slot, once it was used. */
   readonly #boxes = new Map<number, LocalBox>()
   readonly #runtimes: Record<'plain' | 'sandboxed', RuntimeLookup>
+  readonly #sets: DependencySets
+  readonly #hostSets: HostSets
   #fault: Promise<string | undefined> | undefined
 
   constructor(parts: BackendParts, bwrap: string) {
@@ -58,7 +77,8 @@ class Localhost implements Backend {
     this.#parts = parts
     this.#bwrap = bwrap
     this.#places = placesOf(parts.agentDir, asRoot)
-    this.#uids = asRoot ? takeSlotUids(parts.slots + 1, join(this.#places.private, 'uids.json')) : undefined
+    const uids = parts.slots + parts.maintenanceSlots + 1
+    this.#uids = asRoot ? takeSlotUids(uids, join(this.#places.private, 'uids.json')) : undefined
     this.#options = sandboxOptions(this.#places.etc)
     this.#closed = closedFolders(parts.agentDir)
     this.#runtimes = {
@@ -67,12 +87,22 @@ class Localhost implements Backend {
         this.#ask([bwrap, ...this.#options, ...interpreterOptions(tool, this.#closed), '--', tool, ...args]),
       ),
     }
+    this.#sets = new DependencySets(parts, join(this.#places.private, 'sets.json'))
+    this.#hostSets = new HostSets({
+      places: this.#places,
+      policy: parts.policy,
+      uidOf: (slot) => this.#uids?.uids[this.#installing(slot)],
+      mark: (slot) => this.#mark(this.#installing(slot)),
+      killLeft: (slot) => killAll(this.#ranIn(this.#installing(slot))),
+      wrapperFor: (filling, set, work, binds) => this.#installWrapper(filling, set, work, binds),
+    })
   }
 
   async recover(): Promise<void> {
     await killAll(this.#uids ? ofUid(...this.#uids.uids) : markedBy(agentMark, this.#places.mark))
     await removeLeftovers(this.#places, this.#parts.policy.work_dirs)
     makePlaces(this.#places)
+    await this.#hostSets.recover(this.#sets)
   }
 
   async probe(): Promise<BackendReport> {
@@ -91,21 +121,49 @@ class Localhost implements Backend {
   }
 
   async run(run: Run): Promise<RunEnd> {
+    const { assignment, dependencies } = run
+    const admitted = await this.#admit(assignment)
+    if (dependencies.length === 0) return this.#run(run, admitted)
+    const set = neededSet(assignment, dependencies, admitted.found)
+    const { at, end } = await this.#sets.use(set, this.#hostSets)
+    try {
+      return await this.#run(run, admitted, { ...set, dir: at })
+    } finally {
+      end()
+    }
+  }
+
+  async install(work: Maintenance & { dependencies: readonly string[] }): Promise<JobResult> {
+    const { found } = await this.#admit(work.assignment)
+    const set = neededSet(work.assignment, work.dependencies, found)
+    return this.#sets.install(set, this.#hostSets, work)
+  }
+
+  async stock(): Promise<Partial<AgentStock>> {
+    return {
+      disk: await disksOf([this.#parts.agentDir, this.#places.sets]),
+      sets: this.#sets.stock(),
+    }
+  }
+
+  async #run(run: Run, admitted: Admitted, set?: NeededSet & { dir: string }): Promise<RunEnd> {
     const { assignment, submission, slot } = run
-    const { settings, inSandbox, found } = await this.#admit(run)
+    const { settings, inSandbox } = admitted
+    const withSet = set && runWithSet(set)
+    const found = { ...admitted.found, ...(withSet?.interpreter && { interpreter: withSet.interpreter }) }
     const uid = this.#uids?.uids[slot]
     const work = join(settings.work_dir ?? this.#places.work, workDirName(this.#places, assignment))
     const tmp = inSandbox ? undefined : `${work}-tmp`
     const program = programOf(submission, runtimes[assignment.runtime])
     const seen = inSandbox ? { home: sandboxHome, tmp: '/tmp' } : { home: work, tmp: `${work}-tmp` }
-    const mark: Record<string, string> =
-      inSandbox || uid !== undefined ? {} : { [agentMark]: this.#places.mark, [slotMark]: String(slot) }
+    const mark = inSandbox || uid !== undefined ? {} : this.#mark(slot)
     const phases = programPhases({
       run,
       found,
       program,
-      env: { ...environmentAt({ interpreter: found.interpreter, ...seen }), ...mark },
-      wrapper: inSandbox ? this.#wrapper(found, work) : undefined,
+      env: { ...environmentAt({ interpreter: found.interpreter, ...seen }), ...withSet?.env, ...mark },
+      options: set && !inSandbox ? linkingOptions(set.dir, set) : [],
+      wrapper: inSandbox ? this.#wrapper(admitted.found, work, set ? bindsOf(set) : []) : undefined,
     })
     const remove = (): Promise<void> => this.#remove(run, () => removeWorkDir({ work, tmp }, program))
     const box = this.#boxOf(slot)
@@ -146,13 +204,11 @@ class Localhost implements Backend {
   async close(): Promise<void> {
     await Promise.all([...this.#boxes.values()].map((box) => box.close()))
     this.#uids?.release()
-    if (this.#uids) rmSync(this.#places.reachable, { recursive: true, force: true })
+    if (this.#uids) await removePlaces(this.#places)
   }
 
   /** Everything that can be refused before anything is made. */
-  async #admit({
-    assignment,
-  }: Run): Promise<{ settings: LocalhostExecutor; inSandbox: boolean; found: FoundRuntime }> {
+  async #admit(assignment: Assignment): Promise<Admitted> {
     const settings = assignment.executor.settings as LocalhostExecutor
     refuseUnkeptLimits(assignment)
     if (settings.work_dir !== undefined) refuseSharedRoot(settings.work_dir)
@@ -183,10 +239,32 @@ class Localhost implements Backend {
     return (pid) => ofAgent(pid) && ofSlot(pid)
   }
 
-  #wrapper({ interpreter, launcher }: FoundRuntime, work: string): string[] {
+  #wrapper({ interpreter, launcher }: Tools, work: string, binds: readonly string[]): string[] {
     const tools = [interpreter, launcher].filter((tool) => tool !== undefined)
     const shown = tools.flatMap((tool) => interpreterOptions(tool, this.#closed))
-    return sandboxed(this.#bwrap, [...this.#options, ...shown], work)
+    return sandboxed(this.#bwrap, [...this.#options, ...shown, ...binds], work)
+  }
+
+  /** Where there is no sandbox, executors that want none do without one here too. */
+  async #installWrapper(
+    { assignment }: Filling,
+    { interpreter }: NeededSet,
+    work: string,
+    binds: readonly string[],
+  ): Promise<string[] | undefined> {
+    const fault = await this.#sandboxFault()
+    if (fault === undefined) return this.#wrapper({ interpreter, launcher: undefined }, work, binds)
+    if ((assignment.executor.settings as LocalhostExecutor).sandbox === 'none') return undefined
+    throw new Rejected(fault)
+  }
+
+  /** After the slots of runs come those of installations, whose uids and marks are never the same. */
+  #installing(slot: number): number {
+    return this.#parts.slots + slot
+  }
+
+  #mark(slot: number): Record<string, string> {
+    return { [agentMark]: this.#places.mark, [slotMark]: String(slot) }
   }
 
   /** Undefined while sandboxes work; a fault is looked at anew by each run, as it may have been mended. */
@@ -226,4 +304,21 @@ class Localhost implements Backend {
       seccomp: false,
     }
   }
+}
+
+interface Admitted {
+  settings: LocalhostExecutor
+  inSandbox: boolean
+  found: FoundRuntime
+}
+
+type Tools = Pick<FoundRuntime, 'interpreter' | 'launcher'>
+
+/** Packages for Node appear in a folder above the program's. */
+function bindsOf(set: NeededSet & { dir: string }): string[] {
+  const { nodeModules } = runWithSet(set)
+  return [
+    ['--ro-bind', set.dir, set.dir],
+    nodeModules === undefined ? [] : ['--ro-bind', nodeModules, '/node_modules'],
+  ].flat()
 }

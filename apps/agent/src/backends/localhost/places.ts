@@ -17,6 +17,10 @@ export interface Places {
   readonly work: string
   /** The /etc of sandboxes. */
   readonly etc: string
+  /** Dependency sets, which outlive the agent. */
+  readonly sets: string
+  /** Ways of installations to their index. */
+  readonly ways: string
 }
 
 /** @param asRoot then user code runs under uids that can't reach anything below the agent's directory */
@@ -31,17 +35,24 @@ export function placesOf(agentDir: string, asRoot: boolean): Places {
     reachable,
     work: join(reachable, 'work'),
     etc: join(reachable, 'etc'),
+    sets: join(reachable, 'sets'),
+    ways: join(reachable, 'ways'),
   }
 }
 
 const reachableRoot = '/var/lib/errand/localhost'
 const ownerFile = 'agent-dir'
 
-export function makePlaces({ agentDir, private: own, reachable, work, etc }: Places): void {
+export function makePlaces({ agentDir, private: own, reachable, work, etc, sets, ways }: Places): void {
   mkdirSync(own, { recursive: true, mode: 0o700 })
-  mkdirSync(work, { recursive: true, mode: 0o711 })
+  for (const folder of [work, sets, ways]) mkdirSync(folder, { recursive: true, mode: 0o711 })
   writeFileSync(join(reachable, ownerFile), agentDir, { mode: 0o600 })
   makeSandboxEtc(etc)
+}
+
+/** At the end of the agent; what is kept of them is the agent directory's, and goes with that. */
+export async function removePlaces({ reachable, work, etc, sets, ways }: Places): Promise<void> {
+  for (const folder of namesIn(sets).length > 0 ? [work, etc, ways] : [reachable]) await removeTree(folder)
 }
 
 /** The name of an execution's directory. */
@@ -55,16 +66,17 @@ export async function removeLeftovers(places: Places, roots: readonly string[]):
     const agentDir = readOwner(join(reachableRoot, mark, ownerFile))
     if (agentDir !== undefined && !existsSync(agentDir)) await removeTree(join(reachableRoot, mark))
   }
+  for (const name of namesIn(places.ways)) await removeTree(join(places.ways, name))
   for (const root of [places.work, ...roots])
     for (const name of namesIn(root))
       if (name.startsWith(`errand-${places.mark}-`)) await removeTree(join(root, name))
 }
 
-function namesIn(folder: string): string[] {
+/** None where there is no such folder, as an executor's `work_dir` may be. */
+export function namesIn(folder: string): string[] {
   try {
     return readdirSync(folder)
   } catch {
-    // an executor's `work_dir` that does not exist has nothing to remove
     return []
   }
 }
