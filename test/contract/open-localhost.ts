@@ -16,7 +16,15 @@ export interface OpenLocalhost {
 
 /** A localhost backend with two slots, in directories of its own. */
 export async function openLocalhost(
-  given: { agentDir?: string; workDir?: string; bwrap?: string; policy?: Partial<AgentPolicy> } = {},
+  given: {
+    agentDir?: string
+    workDir?: string
+    bwrap?: string
+    policy?: Partial<AgentPolicy>
+    now?: () => number
+    /** Whether its directories stay when it is closed. */
+    keep?: boolean
+  } = {},
 ): Promise<OpenLocalhost> {
   const agentDir = given.agentDir ?? temporary('errand-contract-agent-', 0o700)
   const workDir = given.workDir ?? temporary('errand-contract-work-', 0o711)
@@ -28,7 +36,7 @@ export async function openLocalhost(
       slots: 2,
       maintenanceSlots: 2,
       stockChanged: () => {},
-      now: Date.now,
+      now: given.now ?? Date.now,
       policy: agentPolicy.parse({ allow_unsandboxed: true, work_dirs: [workDir], ...given.policy }),
       time: timeConstants,
       log: {
@@ -47,6 +55,7 @@ export async function openLocalhost(
     workDir,
     async close() {
       await backend.close()
+      if (given.keep) return
       for (const dir of [agentDir, workDir]) rmSync(dir, { recursive: true, force: true })
     },
   }

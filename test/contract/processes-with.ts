@@ -13,3 +13,16 @@ export function processesWith(name: string, value: string): string[] {
     }
   })
 }
+
+/** Command lines of live processes that name this. */
+export function processesNaming(text: string): string[] {
+  return readdirSync('/proc').flatMap((pid) => {
+    try {
+      const command = readFileSync(`/proc/${pid}/cmdline`, 'utf8').replaceAll('\0', ' ')
+      return command.includes(text) ? [`${pid}: ${command}`] : []
+    } catch {
+      // no process, or gone
+      return []
+    }
+  })
+}
