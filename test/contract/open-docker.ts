@@ -15,7 +15,8 @@ export interface OpenDocker {
   mark: string
   /** What an agent would have written to its log at `warn` and above. */
   logged: string[]
-  /** Names of all that this backend left on the Engine but the volume of its box. */
+  agentDir: string
+  /** Names of all that this backend left on the Engine but the volume of its box and dependency sets. */
   leftovers(): string[]
   /** What of it is still there after 45 s: removal may go on after a result, and the Engine may have much to do. */
   lasting(): Promise<string[]>
@@ -32,6 +33,9 @@ export async function openDocker(
     time?: Partial<TimeConstants>
     reachedBy?: string
     policy?: Partial<AgentPolicy>
+    now?: () => number
+    /** Whether its directory stays when it is closed. */
+    keep?: boolean
   } = {},
 ): Promise<OpenDocker> {
   const mark = given.mark ?? crypto.randomUUID()
@@ -47,7 +51,7 @@ export async function openDocker(
       slots: 8,
       maintenanceSlots: 2,
       stockChanged: () => {},
-      now: Date.now,
+      now: given.now ?? Date.now,
       policy: { ...agentPolicy.parse({}), ...given.policy },
       time: { ...timeConstants, ...given.time },
       log: { debug: silent, info: silent, warn: keep, error: keep },
@@ -59,11 +63,14 @@ export async function openDocker(
     docker(socketPath, ...args, `--filter=label=${labels.agent}=${mark}`)
   const leftovers = (): string[] => [
     ...named('ps', '--all', '--format={{.Names}}'),
-    ...named('volume', 'ls', '--format={{.Name}}').slice(1),
+    ...named('volume', 'ls', '--format={{.Name}}')
+      .filter((name) => !name.startsWith('errand-set-'))
+      .slice(1),
   ]
   return {
     backend,
     mark,
+    agentDir,
     logged,
     leftovers,
     async lasting() {
@@ -77,7 +84,7 @@ export async function openDocker(
     },
     async close() {
       await backend.close()
-      if (given.agentDir === undefined) rmSync(agentDir, { recursive: true, force: true })
+      if (given.agentDir === undefined && !given.keep) rmSync(agentDir, { recursive: true, force: true })
     },
   }
 }

@@ -1,20 +1,19 @@
 import { createHash, randomBytes } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
 import { boxBinary } from '@errand/box'
-import { createAfresh } from './create-afresh.ts'
 import type { Engine } from './engine.ts'
 import { answered } from './engine-fault.ts'
-import { expiresIn, labels } from './labels.ts'
-import { singleFileTar } from './single-file-tar.ts'
+import { fillVolume } from './fill-volume.ts'
+import { labels } from './labels.ts'
+import { singleFileTar } from './single-entry-tar.ts'
 
 /** Where containers find the box. */
 export const boxDir = '/errand'
 export const boxPath = `${boxDir}/box`
 
 /**
- * The box on an Engine, which may be another machine's: a volume that the Engine itself filled from an image with
- * nothing else in it, as it does for the first container with an empty volume. The volume is this process's own, so
- * that none is ever used that somebody else, or somebody who died, filled half.
+ * The box on an Engine, which may be another machine's. The volume is this process's own, so that none is ever used that
+ * somebody else, or somebody who died, filled half.
  */
 export class BoxVolume {
   readonly #engine: Engine
@@ -59,7 +58,7 @@ export class BoxVolume {
   async remove(): Promise<void> {
     this.#name = undefined
     const label = `${labels.agent}=${this.#mark}`
-    const names = await this.#engine.volumes(label)
+    const names = await this.#engine.volumes(label, labels.box)
     await Promise.all(names.map((name) => this.#engine.removeVolume(name)))
     const images = await this.#engine.images(label)
     await Promise.all(images.map((id) => this.#engine.removeImage(id)))
@@ -71,35 +70,14 @@ export class BoxVolume {
     const content = await readFile(boxBinary(arch))
     const sha = createHash('sha256').update(content).digest('hex')
     const name = `errand-box-${sha.slice(0, 12)}-${randomBytes(4).toString('hex')}`
-    const [repo, tag] = ['errand-box', name.slice('errand-box-'.length)]
     this.#live.add(name)
     try {
-      const label = `${labels.agent}=${this.#mark}`
-      await engine.importImage(singleFileTar(boxPath.slice(1), content), { repo, tag, label })
-      const filler = await createAfresh(engine, name, {
-        Image: `${repo}:${tag}`,
-        Entrypoint: [boxPath],
-        Labels: { [labels.agent]: this.#mark, ...expiresIn(0) },
-        NetworkDisabled: true,
-        HostConfig: {
-          NetworkMode: 'none',
-          Mounts: [
-            {
-              Type: 'volume',
-              Source: name,
-              Target: boxDir,
-              VolumeOptions: {
-                NoCopy: false,
-                Labels: { [labels.agent]: this.#mark, [labels.box]: sha },
-                DriverConfig: { Name: 'local', Options: {} },
-              },
-            },
-          ],
-        },
+      await fillVolume(engine, name, {
+        tar: singleFileTar(boxPath.slice(1), content),
+        target: boxDir,
+        labels: { [labels.agent]: this.#mark, [labels.box]: sha },
       })
-      await engine.remove(filler)
     } finally {
-      await engine.removeImage(`${repo}:${tag}`).catch(() => {})
       this.#live.delete(name)
     }
     return name

@@ -10,8 +10,17 @@ import { tmpDir, workDir } from './container-spec.ts'
 import type { Place } from './containers.ts'
 import { directoriesOf } from './image-tools.ts'
 
-/** What the box of a job's container is asked to do. */
-export function bundleOf(run: Run, found: FoundRuntime, { image, limits, user }: Place): Bundle {
+/**
+ * What the box of a job's container is asked to do.
+ *
+ * @param own variables of its dependency set
+ */
+export function bundleOf(
+  run: Run,
+  found: FoundRuntime,
+  { image, limits, user }: Place,
+  own: Readonly<Record<string, string>>,
+): Bundle {
   const { assignment, submission } = run
   const program = programOf(submission, runtimes[assignment.runtime])
   const directories = directoriesOf(image)
@@ -19,6 +28,7 @@ export function bundleOf(run: Run, found: FoundRuntime, { image, limits, user }:
     ...threadsFor(limits),
     ...image.env,
     ...environmentAt({ interpreter: found.interpreter, home: workDir, tmp: tmpDir, directories }),
+    ...own,
   }
   return {
     workDir: { path: workDir, make: false },

@@ -15,7 +15,17 @@ export interface ContainerParts {
   /** Whom code runs as. */
   user: ContainerUser
   boxVolume: string
+  /** What it has beside: volumes, folders of the Engine's host. */
+  mounts?: readonly Mount[]
   labels: Record<string, string>
+}
+
+export interface Mount {
+  type: 'volume' | 'bind'
+  /** A volume's name, or a path. */
+  source: string
+  target: string
+  readOnly: boolean
 }
 
 /** Where code runs in a container, and its place for temporary files. */
@@ -31,8 +41,10 @@ export function containerSpec({
   limits,
   user,
   boxVolume,
+  mounts = [],
   labels,
 }: ContainerParts): ContainerCreateOptions {
+  const all = [{ type: 'volume', source: boxVolume, target: boxDir, readOnly: true } as const, ...mounts]
   return {
     Image: image.id,
     Entrypoint: [boxPath, 'once'],
@@ -54,19 +66,21 @@ export function containerSpec({
       ReadonlyRootfs: true,
       Tmpfs: {
         // The Engine would make a volume on its disk for each path that the image's maker declared.
-        ...Object.fromEntries(volumePaths(image).map((path) => [path, 'ro,noexec,nosuid,nodev,size=4k'])),
+        ...Object.fromEntries(
+          volumePaths(image, all).map((path) => [path, 'ro,noexec,nosuid,nodev,size=4k']),
+        ),
         [workDir]: tmpfs(limits.diskBytes, user),
         [tmpDir]: tmpfs(limits.tmpBytes, user),
       },
-      Mounts: [
-        {
-          Type: 'volume',
-          Source: boxVolume,
-          Target: boxDir,
-          ReadOnly: true,
+      Mounts: all.map(({ type, source, target, readOnly }) => ({
+        Type: type,
+        Source: source,
+        Target: target,
+        ReadOnly: readOnly,
+        ...(type === 'volume' && {
           VolumeOptions: { NoCopy: true, Labels: {}, DriverConfig: { Name: 'local', Options: {} } },
-        },
-      ],
+        }),
+      })),
       // To become the user and to drop, kill and leave it nothing; code has none of them, nor can it gain any.
       CapDrop: ['ALL'],
       CapAdd: ['SETUID', 'SETGID', 'SETPCAP', 'KILL'],
@@ -101,9 +115,10 @@ export function containerSpec({
 }
 
 /** But for those that are ours. */
-function volumePaths({ volumes }: Image): string[] {
+function volumePaths({ volumes }: Image, mounts: readonly Mount[]): string[] {
   const paths = volumes.map((path) => posix.join('/', path, '/').slice(0, -1))
-  return paths.filter((path) => ![workDir, tmpDir, boxDir].includes(path))
+  const ours = new Set([workDir, tmpDir, ...mounts.map(({ target }) => target)])
+  return paths.filter((path) => !ours.has(path))
 }
 
 /** Code may execute what it makes in both: compilers write there. */

@@ -11,12 +11,14 @@ import type { ContainerParts } from './container-spec.ts'
 import { createAfresh } from './create-afresh.ts'
 import type { Engine } from './engine.ts'
 import { isAway } from './engine-fault.ts'
+import { fillVolume } from './fill-volume.ts'
+import type { VolumeContent } from './fill-volume.ts'
 import { directoriesOf } from './image-tools.ts'
 import { expiresIn, labels } from './labels.ts'
 import { soon } from './soon.ts'
 
 /** What a container is made for. */
-export type Place = Pick<ContainerParts, 'image' | 'limits' | 'user'>
+export type Place = Pick<ContainerParts, 'image' | 'limits' | 'user' | 'mounts'>
 
 /** A container whose box waits for its bundle. */
 export interface Opened {
@@ -52,6 +54,16 @@ export class Containers {
       await this.#engine.remove(name)
       await this.#box.discard(boxVolume)
       return this.#start(name, place, own, await this.#box.name())
+    }
+  }
+
+  /** Makes a volume of this agent with a content. */
+  async fill(name: string, content: VolumeContent): Promise<void> {
+    this.#live.add(name)
+    try {
+      await fillVolume(this.#engine, name, content)
+    } finally {
+      this.#live.delete(name)
     }
   }
 

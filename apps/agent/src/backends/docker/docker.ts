@@ -1,14 +1,17 @@
 import { constants } from 'node:os'
+import { join } from 'node:path'
 import { fullImageName, runtimes } from '@errand/shared'
 import type {
   AgentReport,
   AgentStock,
+  Assignment,
   BackendReport,
   CheckReport,
   DockerExecutor,
   Isolation,
   JobResult,
 } from '@errand/shared'
+import { runWithSet } from '../../packages/install-steps.ts'
 import { describeSearch } from '../../runtimes/find-runtime.ts'
 import type { FoundRuntime } from '../../runtimes/find-runtime.ts'
 import { NotStarted, Rejected } from '../backend.ts'
@@ -16,6 +19,8 @@ import type { Backend, BackendParts, Check, Maintenance, Run, RunEnd } from '../
 import { BoxFailed } from '../box/box-connection.ts'
 import { runInBox } from '../box/run-in-box.ts'
 import type { BoxedEnd } from '../box/run-in-box.ts'
+import { DependencySets } from '../sets/dependency-sets.ts'
+import { neededSet } from '../sets/needed-set.ts'
 import { bundleOf } from './bundle-of.ts'
 import { checkEngine } from './check-engine.ts'
 import { ContainerEnded } from './container-box.ts'
@@ -29,6 +34,7 @@ import { diskOf } from './engine-disk.ts'
 import { isAway } from './engine-fault.ts'
 import { KnownImages } from './known-images.ts'
 import { engineLacks, refuseLacking } from './engine-lacks.ts'
+import { EngineSets, setMount, setTarget } from './engine-sets.ts'
 import { ImageDownloads } from './image-downloads.ts'
 import { imageOf, namedInterpreter } from './image-of.ts'
 import { directoriesOf, ImageTools } from './image-tools.ts'
@@ -41,9 +47,18 @@ export function createDocker(parts: BackendParts, env: NodeJS.ProcessEnv = proce
   return new DockerBackend(parts, env)
 }
 
-interface Prepared extends Opened, Place {
+/** Where and by what a job's code is run. */
+interface Found {
   facts: EngineFacts
+  place: Place
   found: FoundRuntime
+}
+
+interface Prepared extends Opened, Found {
+  /** Variables of its dependency set. */
+  env: Record<string, string>
+  /** It needs its dependency set no more. */
+  endUse: () => void
 }
 
 class DockerBackend implements Backend {
@@ -54,6 +69,8 @@ class DockerBackend implements Backend {
   readonly #tools: ImageTools
   readonly #images: KnownImages
   readonly #downloads: ImageDownloads
+  readonly #sets: DependencySets
+  readonly #engineSets: EngineSets
   #reconciler: NodeJS.Timeout | undefined
 
   constructor(parts: BackendParts, env: NodeJS.ProcessEnv) {
@@ -68,16 +85,22 @@ class DockerBackend implements Backend {
       changed: parts.stockChanged,
     })
     this.#downloads = new ImageDownloads({ ...parts, engine: this.#engine, images: this.#images })
+    this.#sets = new DependencySets(parts, join(parts.agentDir, 'docker', 'sets.json'))
+    this.#engineSets = new EngineSets(this.#engine, this.#containers, parts)
   }
 
   async recover(): Promise<void> {
-    const removed = this.#removeLeftovers().then(() => this.#containers.removeVolumes().catch(() => {}))
+    const removed = this.#removeLeftovers()
+      .then(() => this.#containers.removeVolumes().catch(() => {}))
+      .then(() => this.#sweepSets())
     // The agent does not wait for ever for an Engine that hangs; what it has is found later.
     await soon(removed, this.#parts.time.engineAnswerMs)
     let underWay: Promise<void> | undefined
     // Again and again: an Engine that was away comes back with what it had.
     this.#reconciler = setInterval(() => {
-      underWay ??= this.#removeLeftovers().finally(() => (underWay = undefined))
+      underWay ??= this.#removeLeftovers()
+        .then(() => this.#sweepSets())
+        .finally(() => (underWay = undefined))
     }, this.#parts.time.renewEveryMs).unref()
   }
 
@@ -119,6 +142,8 @@ class DockerBackend implements Backend {
       // Nobody waits for an Engine that may not answer, or does not.
       if (!isPreparing && !isAway(error) && !isAway((error as Error).cause)) await cleared
       throw error
+    } finally {
+      void preparing.then(({ endUse }) => endUse()).catch(() => {})
     }
   }
 
@@ -131,11 +156,24 @@ class DockerBackend implements Backend {
   }
 
   async stock(): Promise<Partial<AgentStock>> {
-    return { images: this.#images.stock(), disk: await this.#disk() }
+    return { images: this.#images.stock(), sets: this.#sets.stock(), disk: await this.#disk() }
   }
 
   download(work: Maintenance): Promise<JobResult> {
     return this.#downloads.download(work)
+  }
+
+  async install(work: Maintenance & { dependencies: readonly string[] }): Promise<JobResult> {
+    const { assignment, dependencies, slot, signal } = work
+    const { image } = assignment.executor.settings as DockerExecutor
+    const unuse = await this.#images.use(fullImageName(image)!)
+    try {
+      const { place, found } = await unlessAborted(this.#find(assignment, slot), signal)
+      const set = neededSet(assignment, dependencies, found, place.image.id)
+      return await this.#sets.install(set, this.#engineSets.from(place), work)
+    } finally {
+      unuse()
+    }
   }
 
   async close(): Promise<void> {
@@ -146,9 +184,45 @@ class DockerBackend implements Backend {
   }
 
   /** All that comes before the program; what can be refused is refused before anything is made. */
-  async #prepare({ assignment, slot }: Run, name: string): Promise<Prepared> {
-    const settings = assignment.executor.settings as DockerExecutor
+  async #prepare({ assignment, dependencies, slot }: Run, name: string): Promise<Prepared> {
     const { runtime, id, fence, limits: asked } = assignment
+    const { facts, place, found } = await this.#find(assignment, slot)
+    const set = await this.#use(assignment, dependencies, { place, found })
+    const compileSec = runtimes[runtime].compile?.timeout_sec ?? 0
+    try {
+      const opened = await this.#containers.open(name, set.place, {
+        [labels.execution]: id,
+        [labels.fence]: String(fence),
+        ...expiresIn((compileSec + asked.timeout_sec) * 1_000),
+      })
+      return { ...set, ...opened, facts }
+    } catch (error) {
+      set.endUse()
+      throw error
+    }
+  }
+
+  /** The same with the job's dependency set, which nobody removes before `endUse` is called. */
+  async #use(
+    assignment: Assignment,
+    dependencies: readonly string[],
+    { place, found }: Pick<Found, 'place' | 'found'>,
+  ): Promise<Pick<Prepared, 'place' | 'found' | 'env' | 'endUse'>> {
+    if (dependencies.length === 0) return { place, found, env: {}, endUse: () => {} }
+    const set = neededSet(assignment, dependencies, found, place.image.id)
+    const { at, end } = await this.#sets.use(set, this.#engineSets)
+    const { interpreter = found.interpreter, env } = runWithSet({ ...set, dir: setTarget(set) })
+    return {
+      place: { ...place, mounts: [setMount(at, set)] },
+      found: { ...found, interpreter },
+      env,
+      endUse: end,
+    }
+  }
+
+  async #find(assignment: Assignment, slot: number): Promise<Found> {
+    const settings = assignment.executor.settings as DockerExecutor
+    const { runtime } = assignment
     refuseWhatIsToCome(settings)
     const user = containerUser(settings.user, slot)
     const facts = await this.#engine.facts()
@@ -163,18 +237,12 @@ class DockerBackend implements Backend {
       const search = describeSearch(runtime, interpreter, directoriesOf(image))
       throw new Error(`no interpreter for ${runtime} in the image ${settings.image}: looked for ${search}`)
     }
-    const compileSec = runtimes[runtime].compile?.timeout_sec ?? 0
-    const opened = await this.#containers.open(name, place, {
-      [labels.execution]: id,
-      [labels.fence]: String(fence),
-      ...expiresIn((compileSec + asked.timeout_sec) * 1_000),
-    })
-    return { ...place, ...opened, facts, found }
+    return { facts, place, found }
   }
 
-  async #runIn(run: Run, { box, found, ...place }: Prepared): Promise<BoxedEnd> {
+  async #runIn(run: Run, { box, found, place, env }: Prepared): Promise<BoxedEnd> {
     try {
-      return await runInBox(run, box, bundleOf(run, found, place))
+      return await runInBox(run, box, bundleOf(run, found, place, env))
     } catch (error) {
       if (error instanceof BoxFailed && error.errno === constants.errno.ENOSPC)
         throw new Rejected(
@@ -196,6 +264,14 @@ class DockerBackend implements Backend {
       return disk ? [disk] : []
     } catch {
       return []
+    }
+  }
+
+  async #sweepSets(): Promise<void> {
+    try {
+      await this.#engineSets.sweep(this.#sets)
+    } catch (err) {
+      this.#parts.log.debug({ err }, 'the Docker Engine cannot be asked for dependency sets that were left')
     }
   }
 

@@ -186,10 +186,10 @@ export class Engine {
     return found && (found.Labels ?? {})
   }
 
-  /** Names of the volumes that carry the label. */
-  async volumes(label: string): Promise<string[]> {
+  /** Names of the volumes that carry all of the labels. */
+  async volumes(...label: string[]): Promise<string[]> {
     const { Volumes } = await this.#ask('list volumes', (abortSignal) =>
-      this.#docker.listVolumes({ filters: { label: [label] }, abortSignal }),
+      this.#docker.listVolumes({ filters: { label }, abortSignal }),
     )
     return (Volumes ?? []).map(({ Name }) => Name)
   }

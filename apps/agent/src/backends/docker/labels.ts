@@ -8,6 +8,8 @@ export const labels = {
   expiresAt: 'io.errand.expires-at',
   /** SHA-256 of the box that a volume holds. */
   box: 'io.errand.box',
+  /** The hash of the dependency set that a volume is for; whether it is whole its agent knows. */
+  set: 'io.errand.set',
 } as const
 
 /** For what is needed during `ms` and then a minute. */

@@ -96,8 +96,6 @@ export class HostSets implements SetPlace {
     const way = join(places.ways, String(filling.slot))
     const work = join(places.work, workDirName(places, filling.assignment))
     const socketPath = join(way, 'index')
-    if (Buffer.byteLength(socketPath) > longestSocketPath)
-      throw new Error(`the agent's directory has too long a path for a socket: ${socketPath}`)
     try {
       await removeTree(way)
       this.#makeWay(way, filling.slot)
@@ -168,8 +166,6 @@ interface Going {
   socketPath: string
   faults: Awaited<ReturnType<typeof openWay>>['faults']
 }
-
-const longestSocketPath = 107
 
 /**
  * Nobody who runs code may change it, all may read it, and it is on the disk. No process that could still change it is

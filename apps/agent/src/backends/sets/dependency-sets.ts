@@ -85,7 +85,7 @@ export class DependencySets {
    *
    * @throws {Missing} where it is not installed
    */
-  async use(set: NeededSet, place: SetPlace): Promise<UsedSet> {
+  async use(set: NeededSet, place: Pick<SetPlace, 'name' | 'find'>): Promise<UsedSet> {
     const key = keyOf(set, place)
     const end = this.#ledger.use(key)
     try {
@@ -126,7 +126,7 @@ export class DependencySets {
   }
 
   /** Removes what is too old at a place, and what was not used for longest until the rest is within the budget. */
-  async makeRoom(place: SetPlace, sparing?: NeededSet): Promise<void> {
+  async makeRoom(place: Pick<SetPlace, 'name' | 'remove'>, sparing?: NeededSet): Promise<void> {
     const { sets_mb, sets_max_age_days } = this.#parts.policy.disk
     const room = {
       mostBytes: sets_mb * mb,
@@ -184,7 +184,7 @@ export class DependencySets {
     }
   }
 
-  async #find(set: NeededSet, place: SetPlace): Promise<InstalledSet | undefined> {
+  async #find(set: NeededSet, place: Pick<SetPlace, 'name' | 'find'>): Promise<InstalledSet | undefined> {
     const key = keyOf(set, place)
     const known = this.#ledger.get(key)
     const there = await place.find(set, known && { at: known.facts.at, bytes: known.bytes })
@@ -243,7 +243,7 @@ export class DependencySets {
     return this.#ledger.entries().filter(({ facts }) => facts.place === place)
   }
 
-  async #remove({ key }: Entry<SetFacts>, place: SetPlace): Promise<void> {
+  async #remove({ key }: Entry<SetFacts>, place: Pick<SetPlace, 'remove'>): Promise<void> {
     const known = this.#ledger.get(key)
     if (!known || known.inUse || this.#removals.has(key)) return
     const { facts, bytes } = known
@@ -267,11 +267,11 @@ export class DependencySets {
 
 const mb = 1_048_576
 
-function keyOf({ hash }: Pick<NeededSet, 'hash'>, { name }: Pick<SetPlace, 'name'>): string {
+function keyOf({ hash }: Pick<NeededSet, 'hash'>, { name }: { name: string }): string {
   return `${name} ${hash}`
 }
 
-function factsOf(set: NeededSet, { name: place }: SetPlace, at: string): SetFacts {
+function factsOf(set: NeededSet, { name: place }: { name: string }, at: string): SetFacts {
   const { hash, executor, runtime, runtimeId, dependencies } = set
   return { hash, place, at, executor, runtime, runtimeId, dependencies }
 }

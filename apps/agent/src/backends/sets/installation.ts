@@ -25,6 +25,8 @@ export async function openWay(
   { index }: NeededSet,
   { socketPath, mostBytes, progress }: { socketPath: string; mostBytes: number } & Pick<Filling, 'progress'>,
 ): Promise<{ faults: readonly IndexFault[]; close: () => Promise<void> }> {
+  if (Buffer.byteLength(socketPath) > longestSocketPath)
+    throw new Error(`the agent's directory has too long a path for a socket: ${socketPath}`)
   const faults: IndexFault[] = []
   const proxy = await openIndexProxy({
     index,
@@ -35,6 +37,8 @@ export async function openWay(
   })
   return { faults, close: () => proxy.close() }
 }
+
+const longestSocketPath = 107
 
 /** What a box is to do so that a set is installed at a place, and to tell its size. */
 export function installationOf(
