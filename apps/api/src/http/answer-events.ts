@@ -26,15 +26,15 @@ export function answerEvents(
   { closing, log }: Pick<Parts, 'closing' | 'log'>,
   make: (signal: AbortSignal) => AsyncIterable<ServerSentEvent | 'idle'>,
 ): Response {
+  const headers = { 'content-type': 'text/event-stream', 'x-accel-buffering': 'no' }
+  if (c.req.method === 'HEAD') return c.newResponse(null, 200, headers)
   const aborter = new AbortController()
   const stop = () => {
     closing.removeEventListener('abort', stop)
     aborter.abort()
   }
   closing.addEventListener('abort', stop)
-  const body =
-    c.req.method === 'HEAD' ? null : eventStream(chunksOf(make(aborter.signal), log, c.req.path), stop)
-  return c.newResponse(body, 200, { 'content-type': 'text/event-stream', 'x-accel-buffering': 'no' })
+  return c.newResponse(eventStream(chunksOf(make(aborter.signal), log, c.req.path), stop), 200, headers)
 }
 
 async function* chunksOf(

@@ -255,6 +255,9 @@ describe('POST /jobs/{id}/cancel', () => {
     expect(foreign.parts[0]!.id).toBe(part)
     expect((await cancel(part, test.keys.runner)).status).toBe(403)
     expect((await cancel(own.id, test.keys.runner)).status).toBe(202)
+    // Its project is that of who came first, and who still wants it is another
+    expect((await cancel(part, test.keys.runner)).status).toBe(403)
+    expect((await cancel(part, test.keys.stranger)).status).toBe(403)
     expect((await cancel(part)).status).toBe(202)
     const { status } = (await (await test.request('GET', `/jobs/${foreign.id}`)).json()) as Job
     expect(status).toBe('canceled')

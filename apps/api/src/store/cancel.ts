@@ -42,8 +42,10 @@ export async function cancel(
   return { kind: 'canceling', execution, agentId: execution.agent_id!, fence: execution.fence }
 }
 
-/** A part belongs to each job above it, and to whom it locks: who asked for one of them may not end it for the others. */
-const may = `($2::text is null or (j.project = $2::text and (select count(*) from job_parts p where p.part_id = j.id) <= 1
+/** A part belongs to every job above it and to whom it locks: one project may not end it for others. */
+const may = `($2::text is null or (j.project = $2::text
+  and not exists (select from job_parts p join jobs o on o.id = p.job_id
+    where p.part_id = j.id and o.outcome is null and o.project <> j.project)
   and not exists (select from jobs o where o.status = 'locked' and o.locked_by = j.id and o.project <> j.project)))`
 
 const cancelStatement = `
