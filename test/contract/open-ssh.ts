@@ -1,7 +1,8 @@
-import { existsSync, readdirSync } from 'node:fs'
+import { existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { sshExecutor } from '@errand/shared'
-import type { RuntimeName, SshExecutor } from '@errand/shared'
+import { agentPolicy, sshExecutor } from '@errand/shared'
+import type { AgentPolicy, RuntimeName, SshExecutor } from '@errand/shared'
 import type { Backend } from '../../apps/agent/src/backends/backend.ts'
 import { createSsh } from '../../apps/agent/src/backends/ssh/ssh.ts'
 import type { SshChoices } from '../../apps/agent/src/backends/ssh/ssh.ts'
@@ -19,13 +20,31 @@ export interface OpenSsh {
 
 /** An ssh backend beside a target of its own. */
 export async function openSsh(
-  given: { spoolId?: string; server?: SshServer; choices?: SshChoices } = {},
+  given: {
+    spoolId?: string
+    server?: SshServer
+    choices?: SshChoices
+    agentDir?: string
+    policy?: Partial<AgentPolicy>
+    now?: () => number
+  } = {},
 ): Promise<OpenSsh> {
   const server = given.server ?? (await startSshServer())
   const silent = (): void => {}
   const warn = (fields: object, message: string): void => console.error(message, fields)
   const log = { debug: silent, info: silent, warn, error: warn }
-  const backend = createSsh({ spoolId: given.spoolId ?? 'contract', log }, given.choices)
+  const agentDir = given.agentDir ?? mkdtempSync(join(tmpdir(), 'errand-contract-ssh-'))
+  const backend = createSsh(
+    {
+      agentDir,
+      spoolId: given.spoolId ?? 'contract',
+      policy: { ...agentPolicy.parse({}), ...given.policy },
+      now: given.now ?? Date.now,
+      stockChanged: () => {},
+      log,
+    },
+    given.choices,
+  )
   const runs = join(server.home, '.errand', 'runs')
   return {
     server,
@@ -43,6 +62,7 @@ export async function openSsh(
     leftovers: () => (existsSync(runs) ? readdirSync(runs) : []),
     async close() {
       await backend.close()
+      if (given.agentDir === undefined) rmSync(agentDir, { recursive: true })
       if (!given.server) await server.stop()
     },
   }

@@ -104,7 +104,7 @@ function pip({ indexUrl, allowInstallScripts }: Installation) {
   return { options, env: { PIP_CONFIG_FILE: '/dev/null' } }
 }
 
-function npm({ indexUrl, allowInstallScripts }: Installation) {
+function npm({ indexUrl, socketPath, allowInstallScripts }: Installation) {
   const options = [
     [
       '--registry',
@@ -121,7 +121,9 @@ function npm({ indexUrl, allowInstallScripts }: Installation) {
   ].flat()
   // As variables, since only newer versions know them: packages depend on what the registry has and on nothing else.
   const from = (name: string) => [`npm_config_allow_${name}`, 'none'] as const
-  const env: Record<string, string> = Object.fromEntries(['git', 'remote', 'file', 'directory'].map(from))
+  // A registry's own tarballs may lie elsewhere, which npm then takes for others'; those that a proxy names do not.
+  const others = ['git', 'file', 'directory', ...(socketPath === undefined ? [] : ['remote'])]
+  const env: Record<string, string> = Object.fromEntries(others.map(from))
   if (allowInstallScripts) env['npm_config_dangerously_allow_all_scripts'] = 'true'
   return { options, env }
 }

@@ -1,7 +1,7 @@
 import type { Bundle, BundlePhase } from '@errand/box'
 import { openIndexProxy } from '../../packages/index-proxy.ts'
 import { installSteps } from '../../packages/install-steps.ts'
-import type { Installation } from '../../packages/install-steps.ts'
+import type { InstallSteps, Installation } from '../../packages/install-steps.ts'
 import { Rejected } from '../backend.ts'
 import type { BoxConnection } from '../box/box-connection.ts'
 import { runSteps } from '../box/run-steps.ts'
@@ -44,11 +44,18 @@ const longestSocketPath = 107
 export function installationOf(
   { runtime, interpreter, dependencies, allowInstallScripts }: NeededSet,
   way: Pick<Installation, 'dir' | 'indexUrl' | 'socketPath'>,
-  step: { env: Readonly<Record<string, string>>; limitMs: number; wrapper?: readonly string[] | undefined },
+  step: {
+    env: Readonly<Record<string, string>>
+    limitMs: number
+    wrapper?: readonly string[] | undefined
+    /** What is to be done beside, when it is installed. */
+    finally?: InstallSteps
+  },
 ): Pick<Bundle, 'files' | 'stdin' | 'phases'> {
-  const { files, steps } = installSteps({ runtime, interpreter, dependencies, allowInstallScripts, ...way })
+  const first = installSteps({ runtime, interpreter, dependencies, allowInstallScripts, ...way })
+  const { files, steps } = step.finally ?? { files: [], steps: [] }
   const measuring = { argv: measureCommand(runtime, interpreter, way.dir), env: {} }
-  const phases = [...steps, measuring].map(({ argv, env }): BundlePhase => ({
+  const phases = [...first.steps, ...steps, measuring].map(({ argv, env }): BundlePhase => ({
     kind: 'question',
     limitMs: step.limitMs,
     capBytes: 8 * 1_048_576,
@@ -58,7 +65,7 @@ export function installationOf(
     argv,
     env: { ...step.env, ...env },
   }))
-  return { files, stdin: '', phases }
+  return { files: [...first.files, ...files], stdin: '', phases }
 }
 
 /**

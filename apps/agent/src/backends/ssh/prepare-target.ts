@@ -4,6 +4,7 @@ import { executed } from './executed.ts'
 import type { Executed } from './executed.ts'
 import type { OwnBox } from './own-box.ts'
 import { ownShellBox } from './own-box.ts'
+import { runScript, setsScript } from './run-script.ts'
 import { shCommand } from './sh-command.ts'
 import { SshFailure } from './ssh-failure.ts'
 
@@ -34,14 +35,15 @@ const notRemoved = 2
 
 /**
  * Before the first run of a connection: brings the box there if it is not yet (where it cannot run, a script that does
- * its work), ends and removes what earlier runs of this agent left, and those `named`.
+ * its work), ends and removes what earlier runs of this agent left, and those of `left.runs`; then what its
+ * installations left but for those that are under way.
  *
  * @throws {SshFailure} `target_unfit` in words where neither can run
  */
 export async function prepareTarget(
   connections: Connections,
   marks: Marks,
-  named: readonly string[],
+  left: { runs: readonly string[]; installing: readonly string[] },
   log: Log,
   findBox: FindBox,
 ): Promise<Place> {
@@ -51,7 +53,9 @@ export async function prepareTarget(
       throw new SshFailure('link_lost', 'the link was lost while the target was prepared')
     return ended
   }
-  const asked = await run('echo "errand-machine=$(uname -m)"; echo "errand-home=$HOME"')
+  const asked = await run(
+    'echo "errand-machine=$(uname -m)"; echo "errand-home=$HOME"; test -d "$HOME"/.errand/sets && echo errand-sets=yes',
+  )
   const [machine, home] = [valueOf(asked, 'machine'), valueOf(asked, 'home')]
   if (!machine || !home?.startsWith('/')) throw unfit('its login shell runs no commands for us', asked)
   const box = await findBox(machine)
@@ -59,13 +63,20 @@ export async function prepareTarget(
   const helper =
     withoutBox === undefined ? `"$HOME"/.errand/${box!.name}` : await installShell(withoutBox, run)
   const swept = await run(
-    `exec ${[helper, 'sweep', '"$HOME"/.errand/runs', marks.agent, marks.session, ...named].join(' ')}`,
+    `exec ${[helper, 'sweep', '"$HOME"/.errand/runs', marks.agent, marks.session, ...left.runs].join(' ')}`,
   )
   // Another attempt of a job must not run beside an older one.
   if (swept.code !== 0 && swept.code !== notRemoved)
     throw unfit('what earlier runs left running there cannot be ended', swept)
   if (swept.code === notRemoved)
     log.warn({ home, said: swept.stderr }, 'what earlier runs left on the target cannot be removed')
+  // After its runs: those wrote there.
+  if (valueOf(asked, 'sets') === 'yes') {
+    const words = ['sweep', marks.agent, ...left.installing]
+    const { code, stderr } = await runScript(connections, await setsScript(), words, sweepSetsMs)
+    if (code !== 0)
+      log.warn({ home, said: stderr }, 'what earlier installations left on the target cannot be removed')
+  }
   return { runs: `${home}/.errand/runs`, helper, withoutBox }
 }
 
@@ -102,10 +113,13 @@ async function installShell(withoutBox: string, run: RunScript): Promise<string>
   return command
 }
 
+/** There may be many files. */
+const sweepSetsMs = 300_000
+
 const makeOurs = 'umask 077; mkdir -p "$HOME"/.errand/runs; chmod 700 "$HOME"/.errand "$HOME"/.errand/runs'
 
-/** Of `errand-name=value`; what a login shell prints beside is passed over. */
-function valueOf({ stdout }: Executed, name: string): string | undefined {
+/** Of a line `errand-name=value`; what a login shell prints beside is passed over. */
+export function valueOf({ stdout }: Executed, name: string): string | undefined {
   return new RegExp(`^errand-${name}=(.*)$`, 'm').exec(stdout)?.[1]
 }
 

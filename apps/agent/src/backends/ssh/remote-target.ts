@@ -1,10 +1,13 @@
 import type { Log } from '../../log.ts'
 import { Connections } from './connections.ts'
 import { executed } from './executed.ts'
+import type { Executed } from './executed.ts'
 import { prepareTarget } from './prepare-target.ts'
 import type { FindBox, Marks, Place } from './prepare-target.ts'
+import { runScript } from './run-script.ts'
 import { shCommand } from './sh-command.ts'
 import { ShellStation } from './shell-station.ts'
+import { SshFailure } from './ssh-failure.ts'
 import { BoxStation } from './station.ts'
 import type { Station } from './station.ts'
 import { describeTarget } from './target.ts'
@@ -19,6 +22,8 @@ export interface RemoteTargetParts {
   findBox: FindBox
   /** Names of runs of which something may be left on the target. */
   abandoned: Set<string>
+  /** Names of installations of dependency sets that are under way there. */
+  installing: ReadonlySet<string>
   /** It holds no connection. */
   forget: () => void
 }
@@ -66,11 +71,12 @@ export class RemoteTarget {
    * @throws {SshFailure}
    */
   place(): Promise<Place> {
-    const { abandoned, marks, log, findBox } = this.#parts
+    const { abandoned, installing, marks, log, findBox } = this.#parts
     const known = this.#place
     if (known && [...abandoned].every((name) => known.swept.includes(name))) return known.ready
     const swept = [...abandoned]
-    const ready = prepareTarget(this.#connections, marks, swept, log, findBox)
+    const left = { runs: swept, installing: [...installing] }
+    const ready = prepareTarget(this.#connections, marks, left, log, findBox)
     const made = { ready, swept }
     this.#place = made
     ready.then(
@@ -130,6 +136,18 @@ export class RemoteTarget {
     } finally {
       connections.close()
     }
+  }
+
+  /**
+   * Has a shell there read a script, with these words as its arguments.
+   *
+   * @throws {SshFailure}
+   */
+  async ask(script: Uint8Array, words: readonly string[], limitMs?: number): Promise<Executed> {
+    await this.place()
+    const ended = await runScript(this.#connections, script, words, limitMs)
+    if (ended.code === null) throw new SshFailure('link_lost', `the link to ${this.description} was lost`)
+    return ended
   }
 
   /** Where the directories of runs are; undefined where it does not tell. */

@@ -1,13 +1,24 @@
 import { createHash, randomBytes } from 'node:crypto'
+import { join } from 'node:path'
 import { runtimes } from '@errand/shared'
-import type { BackendReport, CheckReport, Isolation, RuntimeName, SshExecutor } from '@errand/shared'
+import type {
+  AgentStock,
+  Assignment,
+  BackendReport,
+  CheckReport,
+  Isolation,
+  JobResult,
+  RuntimeName,
+  SshExecutor,
+} from '@errand/shared'
 import { encodeBundle } from '@errand/box'
-import type { Bundle, BundlePhase } from '@errand/box'
+import type { BundlePhase } from '@errand/box'
+import { runWithSet } from '../../packages/install-steps.ts'
 import { describeSearch, searchPath } from '../../runtimes/find-runtime.ts'
 import type { FoundRuntime } from '../../runtimes/find-runtime.ts'
 import { programOf } from '../../runtimes/program.ts'
 import type { Log } from '../../log.ts'
-import type { Backend, BackendParts, Check, Run, RunEnd } from '../backend.ts'
+import type { Backend, BackendParts, Check, Maintenance, Run, RunEnd } from '../backend.ts'
 import { askInBox } from '../box/ask-in-box.ts'
 import type { Answer } from '../box/ask-in-box.ts'
 import { environmentAt } from '../box/environment.ts'
@@ -15,11 +26,17 @@ import { findInBox } from '../box/find-in-box.ts'
 import type { Commands } from '../box/find-in-box.ts'
 import { programPhases } from '../box/program-phases.ts'
 import { runInBox } from '../box/run-in-box.ts'
+import { DependencySets } from '../sets/dependency-sets.ts'
+import { linkingOptions } from '../sets/linker.ts'
+import { neededSet } from '../sets/needed-set.ts'
+import type { NeededSet } from '../sets/needed-set.ts'
 import { checkTarget } from './check-target.ts'
 import { presentedKeys } from './connect.ts'
 import { orAborted } from '../or-aborted.ts'
 import { refuseUnkeptLimits } from './refusals.ts'
 import { RemoteBox, collectMs } from './remote-box.ts'
+import { RemoteSets, refuseFolderIndex } from './remote-sets.ts'
+import type { OpenBox } from './remote-sets.ts'
 import { ownBoxFor } from './own-box.ts'
 import type { FindBox, Marks } from './prepare-target.ts'
 import { RemoteTarget } from './remote-target.ts'
@@ -35,11 +52,13 @@ export interface SshChoices {
 
 /** Runs code on other systems, as the user that an executor logs in as. */
 export function createSsh(
-  parts: Pick<BackendParts, 'spoolId' | 'log'>,
+  parts: SshParts,
   { random = Math.random, idleMs = 60_000, findBox = ownBoxFor }: SshChoices = {},
 ): Backend {
   return new Ssh(parts, random, idleMs, findBox)
 }
+
+type SshParts = Pick<BackendParts, 'agentDir' | 'spoolId' | 'policy' | 'now' | 'stockChanged' | 'log'>
 
 class Ssh implements Backend {
   readonly type = 'ssh'
@@ -49,20 +68,17 @@ class Ssh implements Backend {
   readonly #idleMs: number
   readonly #findBox: FindBox
   readonly #targets = new Map<string, KnownTarget>()
-  /** Runs of which something may be left, by the account that they ran under. */
-  readonly #abandoned = new Map<string, Set<string>>()
+  /** Runs of which something may be left, and installations under way, by the account that they run under. */
+  readonly #accounts = new Map<string, { abandoned: Set<string>; installing: Set<string> }>()
+  readonly #sets: DependencySets
 
-  constructor(
-    { spoolId, log }: Pick<BackendParts, 'spoolId' | 'log'>,
-    random: () => number,
-    idleMs: number,
-    findBox: FindBox,
-  ) {
+  constructor(parts: SshParts, random: () => number, idleMs: number, findBox: FindBox) {
     this.#marks = {
-      agent: createHash('sha256').update(spoolId).digest('hex').slice(0, 12),
+      agent: createHash('sha256').update(parts.spoolId).digest('hex').slice(0, 12),
       session: randomBytes(4).toString('hex'),
     }
-    this.#log = log
+    this.#log = parts.log
+    this.#sets = new DependencySets(parts, join(parts.agentDir, 'ssh', 'sets.json'))
     this.#random = random
     this.#idleMs = idleMs
     this.#findBox = findBox
@@ -82,27 +98,46 @@ class Ssh implements Backend {
   }
 
   async run(run: Run): Promise<RunEnd> {
-    const { assignment, submission, signal } = run
+    const { assignment, dependencies, signal } = run
     refuseUnkeptLimits(assignment, 'box')
-    const settings = assignment.executor.settings as SshExecutor
-    const { runtime, id, fence } = assignment
-    const known = this.#targetOf(settings)
-    const interpreter = settings.runtime === runtime ? settings.code_executor_path : undefined
-    const found = await orAborted(this.#find(known, runtime, interpreter), signal)
-    if (!found)
-      throw new Error(
-        `no interpreter for ${runtime} on ${known.remote.description}: looked for ${describeSearch(runtime, interpreter)}`,
-      )
+    const { known, found } = await this.#found(assignment, signal)
     const { withoutBox } = await orAborted(known.remote.place(), signal)
     const helper = withoutBox === undefined ? 'box' : 'shell'
     refuseUnkeptLimits(assignment, helper)
+    if (dependencies.length === 0) return this.#run(run, known, found, helper)
+    const set = neededSet(assignment, dependencies, found)
+    const { at, end } = await orAborted(this.#sets.use(set, this.#setsOf(known)), signal, (late) =>
+      late.end(),
+    )
+    try {
+      return await this.#run(run, known, found, helper, { ...set, dir: at })
+    } finally {
+      end()
+    }
+  }
+
+  async #run(
+    run: Run,
+    known: KnownTarget,
+    host: FoundRuntime,
+    helper: 'box' | 'shell',
+    set?: NeededSet & { dir: string },
+  ): Promise<RunEnd> {
+    const { assignment, submission, signal } = run
+    const { id, fence, executor, runtime } = assignment
+    const withSet = set && runWithSet(set)
+    const found = { ...host, ...(withSet?.interpreter && { interpreter: withSet.interpreter }) }
     const program = programOf(submission, runtimes[runtime])
     const phases = (work: string): BundlePhase[] =>
       programPhases({
         run,
         found,
         program,
-        env: environmentAt({ interpreter: found.interpreter, home: work, tmp: tmpBeside(work) }),
+        env: {
+          ...environmentAt({ interpreter: found.interpreter, home: work, tmp: tmpBeside(work) }),
+          ...withSet?.env,
+        },
+        options: set ? linkingOptions(set.dir, set) : [],
       })
     const box = await orAborted(this.#box(known.remote, `${id}-${fence}`, phases), signal, (late) =>
       late.connection.release(),
@@ -121,7 +156,7 @@ class Ssh implements Backend {
         runtime_id: found.id,
         container_id: null,
         isolation: helper === 'box' ? isolation : { ...isolation, sandbox: 'remote_shell' },
-        hostname: settings.host,
+        hostname: (executor.settings as SshExecutor).host,
         gone: box.connection.gone,
       }
     } catch (error) {
@@ -141,6 +176,17 @@ class Ssh implements Backend {
     return checkTarget(asked, { remote: known.remote, find, interpreter })
   }
 
+  async install(work: Maintenance & { dependencies: readonly string[] }): Promise<JobResult> {
+    const { known, found } = await this.#found(work.assignment, work.signal)
+    const set = neededSet(work.assignment, work.dependencies, found)
+    refuseFolderIndex(set)
+    return this.#sets.install(set, this.#setsOf(known), work)
+  }
+
+  async stock(): Promise<Partial<AgentStock>> {
+    return { sets: this.#sets.stock() }
+  }
+
   async hostKeys(target: { host: string; port: number; signal: AbortSignal }): Promise<string[]> {
     const keys = await orAborted(presentedKeys(target), target.signal)
     return keys.map(({ line }) => line)
@@ -157,11 +203,15 @@ class Ssh implements Backend {
     const known = this.#targets.get(key)
     if (known) return known
     const account = describeTarget(target)
-    const abandoned = this.#abandoned.get(account) ?? new Set()
-    this.#abandoned.set(account, abandoned)
+    const { abandoned, installing } = this.#accounts.get(account) ?? {
+      abandoned: new Set(),
+      installing: new Set(),
+    }
+    this.#accounts.set(account, { abandoned, installing })
     const remote: RemoteTarget = new RemoteTarget({
       target,
       abandoned,
+      installing,
       marks: this.#marks,
       random: this.#random,
       log: this.#log,
@@ -172,9 +222,33 @@ class Ssh implements Backend {
         if (this.#targets.get(key)?.remote === remote) this.#targets.delete(key)
       },
     })
-    const made = { remote, found: new Map<string, Promise<FoundRuntime | undefined>>() }
+    const made = { remote, installing, found: new Map<string, Promise<FoundRuntime | undefined>>() }
     this.#targets.set(key, made)
     return made
+  }
+
+  #setsOf({ remote, installing }: KnownTarget): RemoteSets {
+    return new RemoteSets({
+      remote,
+      agent: this.#marks.agent,
+      installing,
+      openBox: (run, phasesIn) => this.#box(remote, run, phasesIn),
+    })
+  }
+
+  /** @throws where there is no interpreter */
+  async #found(
+    { executor, runtime }: Assignment,
+    signal: AbortSignal,
+  ): Promise<{ known: KnownTarget; found: FoundRuntime }> {
+    const settings = executor.settings as SshExecutor
+    const known = this.#targetOf(settings)
+    const interpreter = settings.runtime === runtime ? settings.code_executor_path : undefined
+    const found = await orAborted(this.#find(known, runtime, interpreter), signal)
+    if (found) return { known, found }
+    throw new Error(
+      `no interpreter for ${runtime} on ${known.remote.description}: looked for ${describeSearch(runtime, interpreter)}`,
+    )
   }
 
   async #find(
@@ -219,8 +293,8 @@ class Ssh implements Backend {
   async #box(
     remote: RemoteTarget,
     run: string,
-    phasesIn: (work: string) => BundlePhase[],
-  ): Promise<{ connection: RemoteBox; bundle: Pick<Bundle, 'workDir' | 'tmpDir' | 'phases'> }> {
+    phasesIn: (work: string) => readonly BundlePhase[],
+  ): Promise<OpenBox> {
     const { runs, withoutBox } = await remote.place()
     const name = remote.nameFor(run)
     const work = `${runs}/${name}/work`
@@ -241,6 +315,8 @@ class Ssh implements Backend {
 
 interface KnownTarget {
   remote: RemoteTarget
+  /** Names of installations under way on its account. */
+  installing: Set<string>
   found: Map<string, Promise<FoundRuntime | undefined>>
 }
 
