@@ -223,6 +223,10 @@ describe.each(['pglite', 'postgres'] as const)('GET /jobs/{id}/logs on %s', (dat
         Array.from({ length: count }, (_, i) => i),
       )
     }
+    // Read at one go, where more is read of each than once
+    const { events } = await readEvents(test, `/jobs/${id}/logs`)
+    const streamed = events.filter(({ event }) => event === 'log').map(({ data }) => data as JobLogLine)
+    expect(streamed.filter(({ message }) => message.endsWith('.'))).toEqual(lines)
     const times = lines.map(({ time }) => Date.parse(time))
     expect(times).toEqual(times.toSorted((one, other) => one - other))
     for (const agent of agents) agent.leave()
