@@ -173,7 +173,7 @@ export class DependencySets {
       const { at, bytes } = await this.#whileThereIsRoom(place, signal, (until) =>
         place.fill(set, { ...work, signal: until, progress }),
       )
-      this.#ledger.put(key, { bytes, facts: factsOf(set, place, at) })
+      await this.#note(set, place, { at, bytes })
       progress.done()
       log('info', `installed: ${(bytes / mb).toFixed(1)} MB`)
       await this.makeRoom(place, set)
@@ -181,6 +181,17 @@ export class DependencySets {
     } finally {
       progress.end()
       end()
+    }
+  }
+
+  /** From here on it is whole; where that cannot be kept, it is none. */
+  async #note(set: NeededSet, place: SetPlace, { at, bytes }: InstalledSet): Promise<void> {
+    const key = keyOf(set, place)
+    try {
+      this.#ledger.put(key, { bytes, facts: factsOf(set, place, at) })
+    } catch (error) {
+      await place.remove({ at, hash: set.hash }).finally(() => this.#ledger.forget(key))
+      throw error
     }
   }
 
