@@ -204,9 +204,12 @@ describe.each(databases)('a malformed body, on %s', (database) => {
     }
     expect(await api.client.executions('?count=true')).toMatchObject({ data: [], total: 0 })
   })
+})
 
-  it('leaves no memory behind, ten thousand times', async () => {
-    const api = await apiForTest({ database })
+/** No database is asked for most of them; without the embedded one in its process, that process's size says more. */
+describe('malformed bodies', () => {
+  it('leave no memory behind, ten thousand times', async () => {
+    const api = await apiForTest({ database: 'postgres' })
     const keepAlive = new Agent({ keepAlive: true, maxSockets: 8 })
     const flood = (count: number) =>
       atOnce(8, count, async (n) => {
