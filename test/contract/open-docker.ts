@@ -32,6 +32,8 @@ export async function openDocker(
     agentDir?: string
     time?: Partial<TimeConstants>
     reachedBy?: string
+    /** In its place. */
+    host?: string
     policy?: Partial<AgentPolicy>
     now?: () => number
     /** Whether its directory stays when it is closed. */
@@ -56,7 +58,7 @@ export async function openDocker(
       time: { ...timeConstants, ...given.time },
       log: { debug: silent, info: silent, warn: keep, error: keep },
     },
-    { DOCKER_HOST: `unix://${given.reachedBy ?? socketPath}` },
+    { DOCKER_HOST: given.host ?? `unix://${given.reachedBy ?? socketPath}` },
   )
   await backend.recover()
   const named = (...args: string[]): string[] =>
