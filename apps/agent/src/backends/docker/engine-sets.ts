@@ -5,6 +5,7 @@ import { proxiedIndexUrl } from '../../packages/install-steps.ts'
 import { Rejected } from '../backend.ts'
 import type { BackendParts } from '../backend.ts'
 import { environmentAt } from '../box/environment.ts'
+import { runTool } from '../run-tool.ts'
 import type { DependencySets, Filling, InstalledSet, SetPlace } from '../sets/dependency-sets.ts'
 import { installationOf, openWay, runInstallation } from '../sets/installation.ts'
 import type { NeededSet } from '../sets/needed-set.ts'
@@ -116,6 +117,8 @@ export class EngineSets implements Omit<SetPlace, 'fill'> {
       // Nobody else comes as far as this: the agent's directory is closed.
       mkdirSync(way, { recursive: true, mode: 0o755 })
       const bytes = await this.#fetchInto(at, way, set, filling, source)
+      // The Engine's disk is one of this host's, wherever it is; a host without the tool does without.
+      await runTool('sync', [], { timeoutMs: 0 }).catch(() => {})
       return { at, bytes }
     } catch (error) {
       this.#left.add(at)

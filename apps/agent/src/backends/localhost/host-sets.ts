@@ -12,7 +12,7 @@ import { linkerFile, linkerIn } from '../sets/linker.ts'
 import type { NeededSet } from '../sets/needed-set.ts'
 import { namesIn, workDirName } from './places.ts'
 import type { Places } from './places.ts'
-import { runTool } from './run-tool.ts'
+import { runTool } from '../run-tool.ts'
 import { sandboxHome } from './sandbox.ts'
 import { removeTree } from './work-dir.ts'
 

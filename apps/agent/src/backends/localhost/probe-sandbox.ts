@@ -1,6 +1,6 @@
 import { existsSync } from 'node:fs'
 import { ExecaError } from 'execa'
-import { runTool } from './run-tool.ts'
+import { runTool } from '../run-tool.ts'
 
 export interface SandboxProbe {
   bwrap: string

@@ -2,7 +2,7 @@ import { existsSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, describe, expect, test } from 'vitest'
-import { runTool } from './run-tool.ts'
+import { runTool } from '../run-tool.ts'
 import { removeTree } from './work-dir.ts'
 
 const dir = mkdtempSync(join(tmpdir(), 'errand-removal-'))

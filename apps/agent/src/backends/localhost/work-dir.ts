@@ -3,7 +3,7 @@ import { rmdir, unlink } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Program } from '../../runtimes/program.ts'
-import { runTool } from './run-tool.ts'
+import { runTool } from '../run-tool.ts'
 
 /** Where one execution's files lie and where it runs, and where it may put temporary files. */
 export interface WorkDir {

@@ -1,5 +1,5 @@
 import { execa } from 'execa'
-import { searchPath } from '../../runtimes/find-runtime.ts'
+import { searchPath } from '../runtimes/find-runtime.ts'
 
 /**
  * Runs a tool of the host to its end and answers what it printed, both streams. Throws when it fails, and when it takes
