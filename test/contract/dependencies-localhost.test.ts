@@ -1,4 +1,13 @@
-import { existsSync, mkdtempSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import {
+  chmodSync,
+  existsSync,
+  mkdtempSync,
+  readFileSync,
+  readdirSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { localhostExecutor } from '@errand/shared'
@@ -195,7 +204,7 @@ if not os.path.exists(place + '/open'):
     writeFileSync(target, 'as it was')
     serveHostileScript(
       index,
-      `require('fs').symlinkSync(${JSON.stringify(target)}, '../../link-node-modules.cjs')`,
+      `require('fs').symlinkSync(${JSON.stringify(target)}, '../../../../../link-node-modules.cjs')`,
     )
     const executor = settings('node', { allow_install_scripts: true })
     const before = readdirSync(sets)
@@ -209,6 +218,26 @@ if not os.path.exists(place + '/open'):
     index.fault = undefined
     expect(readFileSync(target, 'utf8')).toBe('as it was')
     expect(readdirSync(sets)).toEqual(before)
+  })
+
+  test('a package cannot have programs shown another folder of the host', async () => {
+    const secret = join(packages, 'secret')
+    writeFileSync(secret, 'of the host', { mode: 0o644 })
+    chmodSync(packages, 0o755)
+    // What it leaves running waits until npm is done.
+    const swap = `while [ -e .installing ]; do :; done; cd ..; mv node_modules moved; ln -s ${packages} node_modules`
+    serveHostileScript(
+      index,
+      `require('child_process').spawn('sh', ['-c', ${JSON.stringify(swap)}], {
+        cwd: require('path').resolve('../../../..'), detached: true, stdio: 'ignore' }).unref()`,
+    )
+    const node = { backend: opened.backend, settings: settings('node', { allow_install_scripts: true }) }
+    const dependencies = ['errand-hostile@1.0.0']
+    await driveInstall({ ...node, runtime: 'node', dependencies })
+    index.fault = undefined
+    const code = `console.log(require('fs').existsSync('/node_modules/secret'))`
+    const ran = await drive({ ...node, submission: { runtime: 'node', code, dependencies } })
+    expect(ran.stdout.toString()).toBe('false\n')
   })
 })
 

@@ -314,11 +314,14 @@ interface Admitted {
 
 type Tools = Pick<FoundRuntime, 'interpreter' | 'launcher'>
 
-/** Packages for Node appear in a folder above the program's. */
+/**
+ * Packages for Node appear in a folder above the program's: by a link, which is followed inside. What is bound is looked for
+ * outside, where a package may have put a link in its place that leads anywhere.
+ */
 function bindsOf(set: NeededSet & { dir: string }): string[] {
   const { nodeModules } = runWithSet(set)
   return [
     ['--ro-bind', set.dir, set.dir],
-    nodeModules === undefined ? [] : ['--ro-bind', nodeModules, '/node_modules'],
+    nodeModules === undefined ? [] : ['--symlink', nodeModules, '/node_modules'],
   ].flat()
 }
