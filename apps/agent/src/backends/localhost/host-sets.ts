@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto'
-import { chownSync, constants, copyFileSync, existsSync, mkdirSync } from 'node:fs'
+import { chownSync, constants, copyFileSync, existsSync, mkdirSync, renameSync } from 'node:fs'
 import { statfs } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { AgentPolicy } from '@errand/shared'
@@ -86,8 +86,11 @@ export class HostSets implements SetPlace {
     }
   }
 
+  /** At once, and then for good: half a set would be taken for a whole one, if the agent died here or something stayed. */
   async remove({ at }: { at: string }): Promise<boolean> {
-    await removeTree(at)
+    const gone = `${at}-gone`
+    if (existsSync(at)) renameSync(at, gone)
+    await removeTree(gone)
     return true
   }
 
