@@ -1,4 +1,4 @@
-import { Parser } from 'htmlparser2'
+import { Tokenizer } from 'htmlparser2'
 
 /** A page of Python's simple index (PEP 503). */
 export function simplePage(hrefs: readonly string[]): string {
@@ -11,18 +11,61 @@ export function simplePage(hrefs: readonly string[]): string {
  */
 export function rewriteSimplePage(html: string, page: URL, link: (url: URL) => string | undefined): string {
   const anchors: string[] = []
-  let base = page
-  const parser = new Parser({
-    onopentag(tag, { href, ...attributes }) {
-      const url = href !== undefined && (tag === 'a' || tag === 'base') ? URL.parse(href, base) : null
-      if (url === null) return
-      if (tag === 'base') base = url
-      const replaced = tag === 'a' ? link(url) : undefined
-      if (replaced !== undefined) anchors.push(anchor(replaced, attributes))
-    },
+  let base: URL | undefined
+  readTags(html, (tag, { href, ...attributes }) => {
+    const isBase = tag === 'base' && base === undefined
+    if (href === undefined || (tag !== 'a' && !isBase)) return
+    const url = URL.parse(href, base ?? page)
+    if (url === null) return
+    // Each link is read against it: what is longer than any URL that we ask for leads nowhere, and would take hours.
+    if (isBase) base = url.href.length > longestBase ? page : url
+    const replaced = isBase ? undefined : link(url)
+    if (replaced !== undefined) anchors.push(anchor(replaced, attributes))
   })
-  parser.end(html)
   return pageOf(anchors)
+}
+
+const longestBase = 4_096
+
+/**
+ * Each opening tag with its attributes, the first of a name. Not by the library's own `Parser`: that keeps what is open, for
+ * which it takes the longer the more that is, seconds for a page of a megabyte.
+ */
+function readTags(html: string, tell: (name: string, attributes: Record<string, string>) => void): void {
+  let tag = ''
+  let attributes: Record<string, string> = {}
+  let name = ''
+  let value = ''
+  const ignored = (): void => {}
+  const end = (): void => tell(tag, attributes)
+  const tokenizer = new Tokenizer(
+    { decodeEntities: true },
+    {
+      onopentagname(from, to) {
+        tag = html.slice(from, to).toLowerCase()
+        attributes = {}
+      },
+      onattribname(from, to) {
+        name = html.slice(from, to).toLowerCase()
+        value = ''
+      },
+      onattribdata: (from, to) => void (value += html.slice(from, to)),
+      onattribentity: (codepoint) => void (value += String.fromCodePoint(codepoint)),
+      onattribend: () => void (attributes[name] ??= value),
+      onopentagend: end,
+      onselfclosingtag: end,
+      oncdata: ignored,
+      onclosetag: ignored,
+      oncomment: ignored,
+      ondeclaration: ignored,
+      onend: ignored,
+      onprocessinginstruction: ignored,
+      ontext: ignored,
+      ontextentity: ignored,
+    },
+  )
+  tokenizer.write(html)
+  tokenizer.end()
 }
 
 function pageOf(anchors: readonly string[]): string {
