@@ -1,6 +1,6 @@
 import { lookup } from 'node:dns/promises'
 import { describe, expect, it } from 'vitest'
-import { lookupAtMost, nearnessOf, nearnessOfHost, refuseNearer } from './nearness.ts'
+import { addressesOfIndex, lookupAtMost, nearestOf, nearnessOf, refuseNearer } from './nearness.ts'
 
 describe('nearness', () => {
   it.each([
@@ -27,10 +27,11 @@ describe('nearness', () => {
   })
 
   it('of a host is that of its addresses', async () => {
-    expect(await nearnessOfHost('localhost')).toBe(2)
-    expect(await nearnessOfHost('[::1]')).toBe(2)
-    expect(await nearnessOfHost('192.0.2.1')).toBe(0)
-    expect(await nearnessOfHost('no-such-host.invalid')).toBe(0)
+    const nearness = async (hostname: string) => nearestOf(await addressesOfIndex(hostname))
+    expect(await nearness('localhost')).toBe(2)
+    expect(await nearness('[::1]')).toBe(2)
+    expect(await nearness('192.0.2.1')).toBe(0)
+    await expect(nearness('no-such-host.invalid')).rejects.toMatchObject({ syscall: 'getaddrinfo' })
   })
 })
 

@@ -1,4 +1,4 @@
-import { lookup } from 'node:dns'
+import { lookup, type LookupAddress } from 'node:dns'
 import { lookup as lookupNow } from 'node:dns/promises'
 import { BlockList, isIP, type LookupFunction } from 'node:net'
 import { IndexFault } from './index-source.ts'
@@ -10,10 +10,24 @@ export function nearnessOf(address: string): 0 | 1 | 2 {
   return inside.check(address, family) ? 1 : 0
 }
 
-/** Of a host by name or address (as in a URL), the nearest of all its addresses; 0 where it has none. */
-export async function nearnessOfHost(hostname: string): Promise<0 | 1 | 2> {
-  const found = await lookupNow(bare(hostname), { all: true }).catch(() => [])
-  return nearest(found.map(({ address }) => address))
+/**
+ * The addresses of an index's host (by name or address, as in a URL), to be kept while packages come from it: whoever has
+ * the name could lead it elsewhere when it is asked for again. For the same reason this host and its link do not count
+ * where there are others.
+ */
+export async function addressesOfIndex(hostname: string): Promise<LookupAddress[]> {
+  const found = await lookupNow(bare(hostname), { all: true })
+  const farther = found.filter(({ address }) => nearnessOf(address) < 2)
+  return farther.length > 0 ? farther : found
+}
+
+/** Has connections go to one of these, whatever the name. */
+export function lookupAmong(found: LookupAddress[]): LookupFunction {
+  return (_hostname, options, done) => answer(found, options, done)
+}
+
+export function nearestOf(found: readonly LookupAddress[]): 0 | 1 | 2 {
+  return Math.max(0, ...found.map(({ address }) => nearnessOf(address))) as 0 | 1 | 2
 }
 
 /**
@@ -24,10 +38,8 @@ export function lookupAtMost(most: 0 | 1 | 2): LookupFunction {
   return (hostname, options, done) => {
     lookup(hostname, { ...options, all: true }, (error, found) => {
       if (error) return done(error, [])
-      if (nearest(found.map(({ address }) => address)) > most) return done(tooNear(hostname), [])
-      if (options.all) return done(null, found)
-      const [first] = found
-      return done(null, first?.address ?? '', first?.family)
+      if (nearestOf(found) > most) return done(tooNear(hostname), [])
+      return answer(found, options, done)
     })
   }
 }
@@ -44,9 +56,13 @@ function tooNear(hostname: string): IndexFault {
   )
 }
 
-function nearest(addresses: string[]): 0 | 1 | 2 {
-  return Math.max(0, ...addresses.map(nearnessOf)) as 0 | 1 | 2
+function answer(found: LookupAddress[], ...[{ all }, done]: Tail<Parameters<LookupFunction>>): void {
+  const [first] = found
+  if (all) done(null, found)
+  else done(null, first?.address ?? '', first?.family)
 }
+
+type Tail<T extends unknown[]> = T extends [unknown, ...infer Rest] ? Rest : never
 
 /** Without the brackets of IPv6. */
 function bare(hostname: string): string {

@@ -1,7 +1,8 @@
+import type { LookupAddress } from 'node:dns'
 import { Agent as HttpAgent, request as httpRequest, type IncomingMessage } from 'node:http'
 import { Agent as HttpsAgent, request as httpsRequest } from 'node:https'
 import { IndexFault, type Asked } from './index-source.ts'
-import { lookupAtMost, nearnessOfHost, refuseNearer } from './nearness.ts'
+import { addressesOfIndex, lookupAmong, lookupAtMost, nearestOf, refuseNearer } from './nearness.ts'
 
 /** An index of the network, and the other origins where its pages name files. */
 export class Upstream {
@@ -14,14 +15,16 @@ export class Upstream {
     'http:': new HttpAgent({ keepAlive: true, maxSockets }),
     'https:': new HttpsAgent({ keepAlive: true, maxSockets }),
   }
-  readonly #nearness: Promise<0 | 1 | 2>
+  readonly #hostname: string
+  /** Of the index; asked for again only where there was no answer. */
+  #addresses: Promise<LookupAddress[]> | undefined
 
   constructor(index: URL, auth: { username: string; password: string } | undefined, idleMs: number) {
     this.#origin = index.origin
     this.#authorization =
       auth && `Basic ${Buffer.from(`${auth.username}:${auth.password}`).toString('base64')}`
     this.#idleMs = idleMs
-    this.#nearness = nearnessOfHost(index.hostname)
+    this.#hostname = index.hostname
   }
 
   /** Called for each file that a page names; whether it may be asked for. */
@@ -62,14 +65,15 @@ export class Upstream {
 
   async #request(url: URL, { signal }: Asked, headers: Record<string, string>): Promise<IncomingMessage> {
     const isIndex = url.origin === this.#origin
-    const most = isIndex ? 2 : await this.#nearness
+    const addresses = await this.#addressesOfIndex()
+    const most = isIndex ? 2 : nearestOf(addresses)
     refuseNearer(url.hostname, most)
     const protocol = url.protocol as 'http:' | 'https:'
     const send = protocol === 'http:' ? httpRequest : httpsRequest
     return new Promise((resolve, reject) => {
       const request = send(url, {
         agent: this.#agents[protocol],
-        lookup: lookupAtMost(most),
+        lookup: isIndex ? lookupAmong(addresses) : lookupAtMost(most),
         signal,
         // Of the connection, also while the answer is read.
         timeout: this.#idleMs,
@@ -91,18 +95,28 @@ export class Upstream {
         const fault = new IndexFault(504, `${shown(url)} was silent for ${seconds} s`)
         ;(response ?? request).destroy(fault)
       })
-      request.on('error', (error: NodeJS.ErrnoException) => {
-        const words = `cannot reach ${url.origin}: ${error.code ?? error.message}`
-        reject(error instanceof IndexFault ? error : new IndexFault(502, words, { cause: error }))
-      })
+      request.on('error', (error) => reject(unreachable(url.origin, error)))
       request.end()
     })
+  }
+
+  #addressesOfIndex(): Promise<LookupAddress[]> {
+    this.#addresses ??= addressesOfIndex(this.#hostname).catch((error) => {
+      this.#addresses = undefined
+      throw unreachable(this.#origin, error)
+    })
+    return this.#addresses
   }
 }
 
 /** As it may be told: without credentials and signatures. */
 export function shown(url: URL): string {
   return `${url.origin}${url.pathname}`
+}
+
+function unreachable(origin: string, error: NodeJS.ErrnoException): IndexFault {
+  if (error instanceof IndexFault) return error
+  return new IndexFault(502, `cannot reach ${origin}: ${error.code ?? error.message}`, { cause: error })
 }
 
 function isHttp({ protocol }: URL): boolean {
