@@ -515,6 +515,18 @@ describe('a folder as an index', () => {
     expect(await ask(await offline('node', folder), '/errand-left')).toMatchObject({ status: 404 })
   })
 
+  it('shows no file that is no package', async () => {
+    const folder = temporaryDirectory()
+    for (const name of ['.npmrc', 'left.tgz', 'left-1.0.tar.gz']) writeFileSync(join(folder, name), name)
+    const shown = async (kind: 'python' | 'node') => {
+      const proxy = await offline(kind, folder)
+      const asked = ['.npmrc', 'left.tgz', 'left-1.0.tar.gz'].map((name) => ask(proxy, `/files/-/${name}`))
+      return (await Promise.all(asked)).map(({ status }) => status)
+    }
+    expect(await shown('python')).toEqual([403, 403, 200])
+    expect(await shown('node')).toEqual([403, 200, 403])
+  })
+
   it('passes over tarballs that are none', async () => {
     const folder = temporaryDirectory()
     const tar = (name: string, ...entries: string[]) =>

@@ -38,13 +38,19 @@ export class OfflineIndex implements IndexSource {
   }
 
   async file(_token: string, name: string, { room }: Asked): Promise<File> {
-    const handle = await this.#open(decoded(name))
+    const file = decoded(name)
+    const handle = this.#isPackage(file) ? await this.#open(file) : undefined
     if (!handle) throw new IndexFault(403, `there is no file ${name} in the folder of packages`)
     const { size } = await handle.stat()
     return { body: pipeline(handle.createReadStream(), room.meter(), () => {}), length: size }
   }
 
   close(): void {}
+
+  /** What else lies in the folder is shown to nobody. */
+  #isPackage(file: string): boolean {
+    return this.#kind === 'python' ? projectOf(file) !== undefined : file.endsWith('.tgz')
+  }
 
   #lacks(name: string): IndexFault {
     return new IndexFault(404, `${name} is not in the folder of packages ${this.#dir}`)
@@ -72,7 +78,7 @@ export class OfflineIndex implements IndexSource {
 
   async #readTarballs(): Promise<Tarball[]> {
     const found: Tarball[] = []
-    for (const file of (await this.#names()).filter((name) => name.endsWith('.tgz'))) {
+    for (const file of (await this.#names()).filter((name) => this.#isPackage(name))) {
       const handle = await this.#open(file)
       const text = handle && (await readManifest(handle.createReadStream()))
       const manifest = text === undefined ? undefined : parseManifest(text)
