@@ -1,4 +1,5 @@
 import { Tokenizer } from 'htmlparser2'
+import { IndexFault } from './index-source.ts'
 
 /** A page of Python's simple index (PEP 503). */
 export function simplePage(hrefs: readonly string[]): string {
@@ -27,41 +28,58 @@ export function rewriteSimplePage(html: string, page: URL, link: (url: URL) => s
 
 const longestBase = 4_096
 
+/** Tags, attributes and entities of one page: more take seconds, in which the agent does nothing else. */
+const mostParts = 1_000_000
+
 /**
- * Each opening tag with its attributes, the first of a name. Not by the library's own `Parser`: that keeps what is open, for
+ * Each opening tag with those of its attributes that mean something here, the first of a name. Not by the library's own `Parser`: that keeps what is open, for
  * which it takes the longer the more that is, seconds for a page of a megabyte.
+ *
+ * @throws {IndexFault} where there are too many
  */
 function readTags(html: string, tell: (name: string, attributes: Record<string, string>) => void): void {
   let tag = ''
   let attributes: Record<string, string> = {}
   let name = ''
   let value = ''
+  let parts = 0
+  const count = (): void => {
+    parts += 1
+    if (parts > mostParts) throw new IndexFault(502, `a page of the index has more than ${mostParts} parts`)
+  }
   const ignored = (): void => {}
   const end = (): void => tell(tag, attributes)
   const tokenizer = new Tokenizer(
     { decodeEntities: true },
     {
       onopentagname(from, to) {
+        count()
         tag = html.slice(from, to).toLowerCase()
         attributes = {}
       },
       onattribname(from, to) {
+        count()
         name = html.slice(from, to).toLowerCase()
         value = ''
       },
       onattribdata: (from, to) => void (value += html.slice(from, to)),
-      onattribentity: (codepoint) => void (value += String.fromCodePoint(codepoint)),
-      onattribend: () => void (attributes[name] ??= value),
+      onattribentity(codepoint) {
+        count()
+        value += String.fromCodePoint(codepoint)
+      },
+      onattribend() {
+        if (name === 'href' || heededNames.has(name)) attributes[name] ??= value
+      },
       onopentagend: end,
       onselfclosingtag: end,
       oncdata: ignored,
-      onclosetag: ignored,
+      onclosetag: count,
       oncomment: ignored,
       ondeclaration: ignored,
       onend: ignored,
       onprocessinginstruction: ignored,
       ontext: ignored,
-      ontextentity: ignored,
+      ontextentity: count,
     },
   )
   tokenizer.write(html)
@@ -73,8 +91,7 @@ function pageOf(anchors: readonly string[]): string {
 }
 
 function anchor(href: string, attributes: Record<string, string> = {}): string {
-  const heeded = Object.entries(attributes).filter(([name]) => heededNames.has(name))
-  const all = [['href', href] as const, ...heeded].map(([name, value]) => ` ${name}="${escaped(value)}"`)
+  const all = Object.entries({ href, ...attributes }).map(([name, value]) => ` ${name}="${escaped(value)}"`)
   // pip takes the name from the link.
   return `<a${all.join('')}>file</a>\n`
 }
