@@ -90,6 +90,7 @@ export class Agent {
     // First, so that a job which is reported lost has no process left.
     for (const backend of this.#backends) await backend.recover()
     recover(spool, this.#delivery, hostname, log)
+    const tidying = setInterval(() => this.#tidy(), this.#parts.time.tidyEveryMs).unref()
     for (const backend of this.#backends) Object.assign(this.#runtimes, await backend.runtimes())
     this.#lease.watch({
       ended: () => {
@@ -102,6 +103,7 @@ export class Agent {
       await this.#connection.run()
       await this.#drained
     } finally {
+      clearInterval(tidying)
       this.#runner.endAll('shutdown')
       await this.#runner.drain()
       this.#connection.close()
@@ -126,6 +128,11 @@ export class Agent {
     this.#killed.abort()
     this.#runner.endAll('shutdown')
     this.drain()
+  }
+
+  #tidy(): void {
+    for (const { type, tidy } of this.#backends.map((one) => ({ type: one.type, tidy: one.tidy?.() })))
+      tidy?.catch((err: unknown) => this.#parts.log.warn({ backend: type, err }, 'could not tidy up'))
   }
 
   async #finishAndDeliver(): Promise<void> {

@@ -158,6 +158,14 @@ describe('a maintenance job', () => {
 })
 
 describe('what lies on the host', () => {
+  it('is tidied again and again, whether that works or not', async () => {
+    let times = 0
+    const tidy = () => (++times < 3 ? Promise.reject(new Error('not now')) : Promise.resolve())
+    await using _ = startAgent(api, { backend: { tidy }, time: { tidyEveryMs: 20 } })
+    await expect.poll(() => times).toBeGreaterThan(3)
+    expect(await api.result(api.assign(assignment(hello)))).toMatchObject({ text: 'hello\n' })
+  })
+
   it('is told at each connect and after changes, of which many in a row are told once', async () => {
     const stock = { images: [], sets: [], disk: [{ path: '/', total_bytes: 2, free_bytes: 1 }] }
     await using agent = startAgent(api, {

@@ -36,6 +36,8 @@ export const timeConstants = {
   retryMaxMs: 60_000,
   /** After its program ended, output pipes that a background child still holds are read for at most this long. */
   drainMs: 500,
+  /** An agent looks this often for dependency sets that are too old. */
+  tidyEveryMs: 3_600_000,
   /** A job that was unlocked goes to nobody but the agent that has what it waited for, for this long. */
   preferAgentMs: 10_000,
   /** A Docker Engine that has not answered by then is taken for one that hangs. */

@@ -82,6 +82,8 @@ export interface Backend {
   install?(work: Maintenance & { dependencies: readonly string[] }): Promise<JobResult>
   /** What lies on this host, its Engine or targets because of Errand, most recently used first. Never rejects. */
   stock?(): Promise<Partial<AgentStock>>
+  /** Every `tidyEveryMs`: removes what was brought and is too old. What can't be removed now is tried the next time. */
+  tidy?(): Promise<void>
   /** After the last run. */
   close(): Promise<void>
 }

@@ -13,11 +13,14 @@ export interface SetIdentity extends Pick<Installation, 'runtime' | 'interpreter
   index: PackageIndex
 }
 
-/** The address of a set, 64 hex digits: the same for all that could share it, whoever asks and with what credentials. */
+/**
+ * The address of a set, 64 hex digits: the same for all that could share it. Who is known to the index may get packages
+ * that others don't, so the user's name counts; never the password, since hashes are shown.
+ */
 export function setHash(set: SetIdentity): string {
   const { runtime, runtimeId, interpreter, image, dependencies, index, allowInstallScripts } = set
   const identity = [runtime, runtimeId, interpreter, image ?? null, dependencies]
-  const source = [index.url ?? null, index.dir ?? null, allowInstallScripts]
+  const source = [index.url ?? null, index.dir ?? null, index.auth?.username ?? null, allowInstallScripts]
   return createHash('sha256')
     .update(JSON.stringify([layout, ...identity, ...source]))
     .digest('hex')

@@ -176,6 +176,10 @@ class DockerBackend implements Backend {
     }
   }
 
+  tidy(): Promise<void> {
+    return this.#sets.makeRoom(this.#engineSets)
+  }
+
   async close(): Promise<void> {
     clearInterval(this.#reconciler)
     const stays = (err: unknown): void =>

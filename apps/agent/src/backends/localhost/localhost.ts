@@ -201,6 +201,10 @@ class Localhost implements Backend {
     })
   }
 
+  tidy(): Promise<void> {
+    return this.#sets.makeRoom(this.#hostSets)
+  }
+
   async close(): Promise<void> {
     await Promise.all([...this.#boxes.values()].map((box) => box.close()))
     this.#uids?.release()
