@@ -204,7 +204,7 @@ if not os.path.exists(place + '/open'):
     writeFileSync(target, 'as it was')
     serveHostileScript(
       index,
-      `require('fs').symlinkSync(${JSON.stringify(target)}, '../../../../../link-node-modules.cjs')`,
+      `require('fs').symlinkSync(${JSON.stringify(target)}, process.cwd().replace(/node_modules.*/, '') + 'link-node-modules.cjs')`,
     )
     const executor = settings('node', { allow_install_scripts: true })
     const before = readdirSync(sets)

@@ -141,7 +141,7 @@ export class EngineSets implements Omit<SetPlace, 'fill'> {
     const { assignment, signal, progress, slot } = filling
     const user = containerUser(undefined, slots + slot)
     const own = { [labels.agent]: spoolId, [labels.set]: set.hash }
-    const target = set.runtime === 'node' ? '/errand-set/node_modules' : setTarget(set)
+    const target = setTarget(set)
     await this.#containers.fill(at, { tar: folderTar(target.slice(1), user), target, labels: own })
     signal.throwIfAborted()
     const socketPath = join(way, socketName)
@@ -193,10 +193,7 @@ export class EngineSets implements Omit<SetPlace, 'fill'> {
   }
 }
 
-/**
- * Where a set lies in containers of runs. Packages for Node are to be in a folder above the program's; they are installed
- * elsewhere, as npm installs nothing into the root.
- */
+/** Where a set lies in containers. Packages for Node are to be in a folder above the program's. */
 export function setTarget({ runtime }: Pick<NeededSet, 'runtime'>): string {
   return runtime === 'node' ? '/node_modules' : '/errand-set'
 }
