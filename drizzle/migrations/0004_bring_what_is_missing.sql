@@ -40,7 +40,6 @@ CREATE INDEX "job_parts_part" ON "job_parts" USING btree ("part_id");--> stateme
 ALTER TABLE "queues" ADD CONSTRAINT "queues_agent_id_agents_id_fk" FOREIGN KEY ("agent_id") REFERENCES "public"."agents"("id") ON DELETE no action ON UPDATE no action;--> statement-breakpoint
 CREATE INDEX "jobs_locked" ON "jobs" USING btree ("locked_by") WHERE status = 'locked';--> statement-breakpoint
 CREATE UNIQUE INDEX "jobs_one_maintenance" ON "jobs" USING btree ("target_agent_id","need_key") WHERE target_agent_id is not null and outcome is null;--> statement-breakpoint
-CREATE INDEX "jobs_to_plan" ON "jobs" USING btree ("created_at") WHERE status = 'waiting' and queue_id = 0;--> statement-breakpoint
 CREATE INDEX "jobs_maintenance_by_age" ON "jobs" USING btree ("created_at","id") WHERE type <> 'code.execute';--> statement-breakpoint
 ALTER TABLE "queues" ADD CONSTRAINT "queues_need" UNIQUE NULLS NOT DISTINCT("executor_id","labels","agent_id");--> statement-breakpoint
 ALTER TABLE "queues" ADD CONSTRAINT "queues_of_one_kind" CHECK ((executor_id is null) <> (agent_id is null));--> statement-breakpoint

@@ -74,10 +74,10 @@ export const jobs = pgTable(
     target_agent_id: uuid('target_agent_id'),
     /** What it brings there: there is never more than one live job for it. */
     need_key: text('need_key'),
-    /** An execution that was unlocked goes to this agent, which has what it waited for, until then. */
+    /** The agent where it was locked last. Once that has what was missing, the job goes to no other until then. */
     preferred_agent_id: uuid('preferred_agent_id'),
     preferred_until: moment('preferred_until'),
-    /** How often it has been locked: what was brought and is missing again and again is no way forward. */
+    /** How often something was missing again there: what is brought again and again is no way forward. */
     times_locked: integer('times_locked').notNull().default(0),
     /** A `waiting` or `retrying` job is not claimed before this. */
     not_before: moment('not_before'),
@@ -94,7 +94,7 @@ export const jobs = pgTable(
     error: text('error'),
   },
   (table) => [
-    /** The only index that claims use: work that no agent can take costs nothing to pass over. */
+    /** The only index that claims use: work that no agent can take costs nothing to pass over. In queue 0: what is to be divided. */
     index('jobs_claimable')
       .on(table.queue_id, table.priority.desc().nullsFirst(), table.created_at, table.id)
       .where(sql`status = 'waiting'`),
@@ -112,10 +112,6 @@ export const jobs = pgTable(
     uniqueIndex('jobs_one_maintenance')
       .on(table.target_agent_id, table.need_key)
       .where(sql`target_agent_id is not null and outcome is null`),
-    /** Those that have no agent yet. */
-    index('jobs_to_plan')
-      .on(table.created_at)
-      .where(sql`status = 'waiting' and queue_id = 0`),
     index('jobs_maintenance_by_age')
       .on(table.created_at, table.id)
       .where(sql`type <> 'code.execute'`),

@@ -1,6 +1,6 @@
 import { maintenanceDefaults } from '@errand/shared'
-import type { Assignment, JobLogLine } from '@errand/shared'
-import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import type { Assignment, JobLogLine, JobProgress } from '@errand/shared'
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import { Missing } from './backends/backend.ts'
 import { assignment, startAgent } from './testing/agent-under-test.ts'
 import { ScriptedApi } from './testing/scripted-api.ts'
@@ -77,6 +77,38 @@ describe('a job that lacks what it needs', () => {
     expect(await api.until(() => api.of('lock')[1])).toMatchObject({ fence: job.fence + 1 })
   })
 
+  it('is given back also when nobody could be told, as the inventory had just been made', async () => {
+    const lacking = Promise.withResolvers<never>()
+    await using agent = startAgent(api, { backend: { run: () => lacking.promise } })
+    await api.until(() => api.credits > 0)
+    const { id, fence } = api.assign(assignment(hello))
+    await vi.waitFor(() => expect(agent.spool.held()).toHaveLength(1))
+    api.interfere = (message) => message.type === 'inventory'
+    api.socket?.terminate()
+    expect((await api.until(() => api.of('inventory')[1])).held).toMatchObject([{ id, state: 'accepted' }])
+    lacking.reject(new Missing('docker_image.download', 'no image'))
+    await vi.waitFor(() => expect(agent.spool.held()).toEqual([]))
+    const offsets = { stdout: 0, stderr: 0 }
+    api.say({ type: 'reconciled', jobs: [{ id, fence, verdict: 'keep', cancel: false, offsets }] })
+    expect(await api.until(() => api.of('return')[0])).toMatchObject({ id, fence })
+    expect(api.of('lock')).toEqual([])
+  })
+
+  it('fails where its backend found that out only once it had started', async () => {
+    await using _ = startAgent(api, {
+      backend: {
+        run: (run) => {
+          run.starting('run', 1_000)
+          throw new Missing('docker_image.download', 'no image')
+        },
+      },
+    })
+    await api.until(() => api.credits > 0)
+    const result = await api.result(api.assign(assignment(hello)))
+    expect(result).toMatchObject({ outcome: 'infra_error', error: 'no image' })
+    expect(api.of('lock')).toEqual([])
+  })
+
   it('is canceled when that came first', async () => {
     let tell: (error: Error) => void
     const lacking = new Promise<never>((_, reject) => (tell = reject))
@@ -121,7 +153,30 @@ describe('a maintenance job', () => {
       ['info', 'done in 0.0 s'],
     ])
     expect(Date.parse(linesOf(result.text)[0]!.time)).toBeCloseTo(Date.now(), -5)
-    expect(api.of('progress')).toMatchObject([{ id: job.id, progress: { phase: 'installing' } }])
+    const told = { id: job.id, progress: { phase: 'installing' } }
+    expect(api.of('progress')).toMatchObject([told, told])
+  })
+
+  it('tells the last of its progress, however short it was', async () => {
+    const progress = (percent: number): JobProgress => ({
+      phase: percent === 100 ? 'done' : 'installing',
+      bytes_done: percent,
+      bytes_total: 100,
+      percent,
+      bytes_per_sec: null,
+    })
+    await using _ = startAgent(api, {
+      backend: {
+        install: (work) => {
+          work.starting()
+          for (const percent of [0, 50, 100]) work.progress(progress(percent))
+          return Promise.resolve({ digest: null, bytes: 1, already_there: false, took_ms: 1 })
+        },
+      },
+    })
+    await api.until(() => api.credits > 0)
+    await api.result(api.assign(installation([])))
+    expect(api.of('progress').map((one) => one.progress)).toEqual([progress(0), progress(100)])
   })
 
   it.each([

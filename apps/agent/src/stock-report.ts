@@ -7,6 +7,8 @@ export class StockReport {
   readonly #everyMs: number
   #send: ((stock: AgentStock) => void) | undefined
   #waiting = false
+  /** One after the other: what was found out earlier is told earlier. */
+  #told = Promise.resolve()
 
   constructor(backends: readonly Backend[], everyMs: number) {
     this.#backends = backends
@@ -27,7 +29,7 @@ export class StockReport {
     this.#waiting = true
     setTimeout(() => {
       this.#waiting = false
-      void this.#tell()
+      this.#told = this.#told.then(() => this.#tell())
     }, this.#everyMs).unref()
   }
 

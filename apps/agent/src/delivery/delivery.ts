@@ -147,7 +147,10 @@ export class Delivery {
     if (this.#jobs.size > 0) await new Promise<void>((resolve) => this.#emptied.push(resolve))
   }
 
-  /** A session is reconciled: the API has so much of each job's output. */
+  /**
+   * A session is reconciled: the API has so much of each job's output. What was handed back after the inventory had been
+   * made, when there was nobody to say it to, is handed back now.
+   */
   attach(sender: Sender, stored: readonly (Claim & { offsets: Offsets })[]): void {
     this.#sender = sender
     this.#bytesInFlight = 0
@@ -159,6 +162,7 @@ export class Delivery {
     for (const { id, fence, offsets } of stored) {
       const job = this.#get({ id, fence })
       if (job) rewind(job, offsets)
+      else sender.send({ type: 'return', id, fence, reason: 'it was handed back while the agent connected' })
     }
     for (const job of this.#jobs.values())
       if (job.running && job.state === 'starting')

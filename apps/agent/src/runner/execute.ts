@@ -180,7 +180,8 @@ function endedWithout(job: RunningJob, parts: RunnerParts, error: unknown): Ende
   if (reason && (started || reason === 'canceled'))
     return { outcome: outcomeOfStop[reason], error: errorOfStop[reason] }
   if (reason) return 'the agent gave it up before it started'
-  if (error instanceof Missing) return error
+  // Once it has started it can't wait any more: that is the backend's fault, and its message says of what.
+  if (error instanceof Missing && !started) return error
   if (error instanceof Rejected) return { outcome: 'rejected', error: error.message }
   if (error instanceof InputUnavailable) return error.message
   if (error instanceof Lost) return { outcome: 'lost', error: error.message }

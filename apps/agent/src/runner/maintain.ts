@@ -51,7 +51,7 @@ export async function maintain(
   }
 }
 
-/** Says the first at once, and of those that follow too soon the last. */
+/** Says the first at once, and of those that follow too soon the last, at the end at the latest. */
 function lately<T>(say: (news: T) => void): { say: (news: T) => void; end: () => void } {
   let latest: { news: T } | undefined
   let timer: NodeJS.Timeout | undefined
@@ -72,6 +72,9 @@ function lately<T>(say: (news: T) => void): { say: (news: T) => void; end: () =>
         rest()
       }
     },
-    end: () => clearTimeout(timer),
+    end() {
+      clearTimeout(timer)
+      if (latest !== undefined) say(latest.news)
+    },
   }
 }

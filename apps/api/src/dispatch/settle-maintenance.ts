@@ -36,19 +36,31 @@ export function createSettleMaintenance(parts: SettleParts): () => Promise<void>
   }
 
   function begin(): Promise<void> {
-    underWay = settleOnce(parts).finally(() => (underWay = undefined))
+    underWay = settleAll(parts).finally(() => (underWay = undefined))
     return underWay
   }
 }
 
-async function settleOnce({ db, live, dispatch, time, log }: SettleParts): Promise<void> {
-  try {
-    const changed = [...(await planParts(db)), ...(await settle(db, time))]
-    for (const job of changed) tell(job)
-    // A part may be the first that its agent has a queue for.
-    if (changed.length > 0) await dispatch.poll()
-  } catch (error) {
-    log.warn({ err: error }, 'could not settle maintenance')
+/** What is left then comes with the next poll: who waits for this does not wait for ever. */
+const mostRounds = 10
+
+async function settleAll({ db, live, dispatch, time, log }: SettleParts): Promise<void> {
+  await tellChanges(() => planParts(db))
+  // What has changed may mean something for more.
+  for (let round = 0; round < mostRounds; round++) if (!(await tellChanges(() => settle(db, time)))) return
+
+  /** Whether something has changed. */
+  async function tellChanges(act: () => Promise<ExecutionRow[]>): Promise<boolean> {
+    try {
+      const changed = await act()
+      for (const job of changed) tell(job)
+      // A part may be the first that its agent has a queue for.
+      if (changed.length > 0) await dispatch.poll()
+      return changed.length > 0
+    } catch (error) {
+      log.warn({ err: error }, 'could not settle maintenance')
+      return false
+    }
   }
 
   function tell(job: ExecutionRow): void {

@@ -1,7 +1,7 @@
 import type { TimeConstants } from '@errand/shared'
 import type { Database } from './database.ts'
 import type { ExecutionRow } from './execution-row.ts'
-import { expireLeases, expireWaiting, wakeRetries } from './expire.ts'
+import { abandonParts, expireLeases, expireWaiting, wakeRetries } from './expire.ts'
 
 /**
  * Every replica does this each `time.beatEveryMs`: it writes that an API was alive to take renewals, and in the same
@@ -12,8 +12,10 @@ export function beat(db: Database, time: TimeConstants): Promise<ExecutionRow[]>
   return db.transaction(async (tx) => {
     const [control] = await tx.query<{ stands: boolean }>(beatStatement, [time.beatGapMs, time.standStillMs])
     await tx.query(shortenStatement, [time.leaseMs])
+    const expiring = control?.stands === false
     return [
-      ...(control?.stands === false ? await expireLeases(tx, time) : []),
+      ...(expiring ? await expireLeases(tx, time) : []),
+      ...(expiring ? await abandonParts(tx, time) : []),
       ...(await expireWaiting(tx)),
       ...(await wakeRetries(tx)),
     ]

@@ -70,7 +70,7 @@ export function claimFor(
 export function isClaimable(job: string, agentId: string): string {
   return `${job}.status = 'waiting' and (${job}.not_before is null or ${job}.not_before <= now())
     and (${job}.expires_at is null or ${job}.expires_at > now())
-    and (${job}.preferred_agent_id is null or ${job}.preferred_agent_id = ${agentId} or ${job}.preferred_until <= now())`
+    and (${job}.preferred_until is null or ${job}.preferred_until <= now() or ${job}.preferred_agent_id = ${agentId})`
 }
 
 /**
@@ -86,7 +86,7 @@ with session as materialized (
   for share
 ), ${steps}, claimed as (
   update jobs j set status = 'assigned', agent_id = s.id, epoch = s.epoch, fence = nextval('job_fence'),
-    assigned_at = now(), not_before = null, waiting_reason = null, preferred_agent_id = null, preferred_until = null
+    assigned_at = now(), not_before = null, waiting_reason = null, preferred_until = null
   from picked p, session s where j.id = p.id returning j.*
 )
 select ${claimColumns('c', 'q')} from claimed c left join execution_requests q on q.id = c.id

@@ -34,6 +34,31 @@ with expired as materialized (
   attempts as (${insertAttemptsOf('ended', 'lost')})
 select ${executionColumns('e', 'r')} from ended e left join result r on r.id = e.id`
 
+/**
+ * Ends maintenance jobs that wait for an agent which was revoked, or has been away for longer than any restart takes:
+ * nobody else may do them.
+ */
+export function abandonParts(
+  tx: Database,
+  time: Pick<TimeConstants, 'lostAfterMs'>,
+): Promise<ExecutionRow[]> {
+  return tx.query(abandonStatement, [time.lostAfterMs])
+}
+
+const abandonStatement = `
+with gone as materialized (
+  select j.id, case when a.revoked_at is null then 'its agent has not come back' else 'its agent was revoked' end as error
+  from jobs j join agents a on a.id = j.target_agent_id
+  where j.target_agent_id is not null and j.outcome is null and j.status in ('waiting', 'locked', 'retrying')
+    and (a.revoked_at is not null
+      or coalesce(a.lease_until, j.created_at) < clock_timestamp() - $1::float8 * interval '1 millisecond')
+  limit ${atOnce} for no key update of j skip locked
+), ended as (
+  update jobs j set ${endsAs('lost', 'gone.error')} from gone
+  where j.id = gone.id and j.status in ('waiting', 'locked', 'retrying') returning j.*
+)
+select ${liveColumns('e')} from ended e`
+
 /** Refuses what has waited for an agent for longer than its caller wanted, and says what it waited for. */
 export async function expireWaiting(tx: Database): Promise<ExecutionRow[]> {
   const queues = await tx.query<{ queue_id: number }>(`select distinct queue_id from (${due}) d`)

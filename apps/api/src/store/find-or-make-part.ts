@@ -17,8 +17,9 @@ export interface PartAsked {
 }
 
 /**
- * The one live job that brings this to this agent: the one that is under way, or a new one. It stays live until the
- * transaction ends, so that who waits for it is known before anybody can find that nobody does.
+ * The one live job that brings this to this agent: the one that is under way, or a new one. Until the transaction ends
+ * nobody can find that nobody waits for it (see `settle.ts`). It may end by itself meanwhile, and then whoever waits for
+ * it is settled as ever; a stronger lock would have its agent, and other transactions with many parts, wait for this one.
  */
 export async function findOrMakePart(
   tx: Database,
@@ -46,7 +47,7 @@ export async function findOrMakePart(
     ])
     const [part] = await tx.query<{ id: string; status: Status; queueId: number }>(
       `select id, status, queue_id as "queueId" from jobs
-       where target_agent_id = $1 and need_key = $2 and outcome is null for share`,
+       where target_agent_id = $1 and need_key = $2 and outcome is null for key share`,
       [agentId, need.key],
     )
     // None: the one that was there ended in between.

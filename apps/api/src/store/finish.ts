@@ -190,8 +190,8 @@ with input as materialized (
   insert into job_attempts (job_id, fence, attempt, outcome, error, agent_id, ended_at)
   select v.id, v.fence, v.attempt, v.told_outcome, v.error, v.told_by, now() from moved v where v.outcome is null
 ), brought as (
-  update maintenance_jobs b set brought = nullif(v.brought, 'null')
-  from moved v where b.id = v.id and v.outcome = 'succeeded'
+  update maintenance_jobs b set brought = (select nullif(v.brought, 'null') from moved v where v.id = b.id)
+  where b.id = any (array(select v.id from moved v where v.outcome = 'succeeded' and v.type <> 'code.execute'))
 ), forgotten as (
   delete from execution_output o using moved v
   where v.attempt > 1 and v.type = 'code.execute' and o.execution_id = v.id and o.fence < v.fence

@@ -3,6 +3,7 @@ import type { Database } from './database.ts'
 import { endsAs, insertResultsOf, letGo } from './end-without-result.ts'
 import { executionColumns } from './execution-columns.ts'
 import type { ExecutionRow } from './execution-row.ts'
+import { hasStatus } from './has-status.ts'
 import { storableText } from './storable-text.ts'
 
 export interface HandedBack {
@@ -37,8 +38,9 @@ export async function wasLetGo(db: Database, { id, fence }: Pick<ClaimOf, 'id' |
 
 const handBackStatement = `
 with held as materialized (
-  select id, status from jobs
-  where id = $1 and fence = $2 and agent_id = $3 and epoch = $4 and status in ('assigned', 'canceling') and started_at is null
+  select j.id, j.status from jobs j
+  where j.id = $1 and j.fence = $2 and j.agent_id = $3 and j.epoch = $4 and ${hasStatus('j', 'assigned', 'canceling')}
+    and j.started_at is null
   for no key update
 ), returned as (
   update jobs j set status = 'waiting', waiting_reason = $5::text, not_before = now() + interval '1 second', ${letGo}

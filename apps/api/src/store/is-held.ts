@@ -1,16 +1,12 @@
 import { heldStatuses } from '@errand/shared'
+import { hasStatus } from './has-status.ts'
 
-const statuses = heldStatuses.map((one) => `'${one}'`).join(', ')
-
-/**
- * SQL: an agent holds this job; for statements that find it by its id. The empty string keeps the planner from the
- * index of all held jobs, which it would read whole for each id while its statistics are young.
- */
+/** SQL: an agent holds this job; for statements that find it by its id. */
 export function isHeld(job: string): string {
-  return `${job}.status || '' in (${statuses})`
+  return hasStatus(job, ...heldStatuses)
 }
 
-/** SQL: the same for statements that look for all held jobs, so that they use that index. */
+/** SQL: the same for statements that look for all held jobs, so that they use the index of those. */
 export function isAmongHeld(job: string): string {
-  return `${job}.status in (${statuses})`
+  return `${job}.status in (${heldStatuses.map((one) => `'${one}'`).join(', ')})`
 }

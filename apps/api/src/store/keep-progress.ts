@@ -18,11 +18,18 @@ export async function keepProgress(
   return kept?.progress
 }
 
-/** The percentage does not fall with a new attempt either: much of what the one before it fetched is still there. */
+/**
+ * The percentage does not fall with a new attempt either: much of what the one before it fetched is still there. The
+ * lock keeps the job's end out until this is in, or this out after it.
+ */
 const keepStatement = `
-update maintenance_jobs m set progress_fence = j.fence,
+with held as materialized (
+  select j.id, j.fence from jobs j
+  where j.id = $1 and j.fence = $2 and j.agent_id = $3 and j.epoch = $4 and ${isHeld('j')}
+  for share
+)
+update maintenance_jobs m set progress_fence = h.fence,
   progress = $5::text::jsonb || jsonb_build_object('percent',
     greatest((m.progress->>'percent')::float8, ($5::text::jsonb->>'percent')::float8))
-from jobs j
-where m.id = j.id and j.id = $1 and j.fence = $2 and j.agent_id = $3 and j.epoch = $4 and ${isHeld('j')}
+from held h where m.id = h.id
 returning m.progress`

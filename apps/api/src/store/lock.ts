@@ -4,6 +4,7 @@ import {
   type MaintenanceType,
   type RuntimeName,
   type Status,
+  type Submission,
 } from '@errand/shared'
 import type { ClaimOf } from './claim-of.ts'
 import type { Database } from './database.ts'
@@ -12,8 +13,10 @@ import { executionColumns, liveColumns } from './execution-columns.ts'
 import type { ExecutionRow } from './execution-row.ts'
 import { findOrMakePart } from './find-or-make-part.ts'
 import { handBack, wasLetGo } from './hand-back.ts'
-import { dependenciesNeed, imageNeed, type Need, type NeedyExecutor } from './need.ts'
+import { hasStatus } from './has-status.ts'
+import { needOf } from './need.ts'
 import { needyExecutor } from './needy-executor.ts'
+import { readRequest } from './read-request.ts'
 import { storableText } from './storable-text.ts'
 
 export interface Locked {
@@ -22,7 +25,7 @@ export interface Locked {
   job?: ExecutionRow | undefined
 }
 
-/** What is missing again although it was brought so often will not be there the next time. */
+/** What is missing so often where it was just brought will not be there the next time. */
 export const mostLocks = 5
 
 /** What may wait for what. It has no cycle: a download waits for nothing. */
@@ -40,8 +43,8 @@ interface HeldRow {
   project: string
   key_id: string
   priority: number
-  times_locked: number
-  asked: string[] | null
+  /** How often it lacked something where it had just been unlocked, this time included. */
+  missing_again: number
 }
 
 /**
@@ -57,22 +60,25 @@ export function lock(
   return db.transaction(async (tx) => {
     const [held] = await tx.query<HeldRow>(heldStatement, [id, fence, agentId, epoch])
     if (held === undefined) return { verdict: (await wasLetGo(tx, given)) ? 'stored' : 'stale' }
-    // Canceled meanwhile; or an agent asks for what can't be.
     const handedBack = async (): Promise<Locked> => {
       const { verdict, execution } = await handBack(tx, { ...given, reason })
       return { verdict, job: execution }
     }
-    if (held.status === 'canceling' || !mayWaitFor[held.type].includes(type)) return handedBack()
-    if (held.times_locked >= mostLocks) {
-      const error = `${reason}, although it was brought ${mostLocks} times`
-      const [ended] = await tx.query<ExecutionRow>(giveUpStatement, [id, fence, error])
-      return { verdict: 'stored', job: ended }
+    const givenUp = async (why: string): Promise<Locked> => {
+      const [job] = await tx.query<ExecutionRow>(giveUpStatement, [id, fence, `${reason}${why}`])
+      return { verdict: 'stored', job }
     }
+    // Canceled meanwhile; or an agent asks for what can't be.
+    if (held.status === 'canceling' || !mayWaitFor[held.type].includes(type)) return handedBack()
+    if (held.missing_again >= mostLocks) return givenUp(`, although it was brought ${mostLocks} times`)
     const executor = await needyExecutor(tx, held.config_id)
     const { priority, runtime } = held
+    const asked = type === 'runtime.install' ? await dependenciesOf(tx, id) : []
+    const need = await needOf(type, executor, runtime, asked)
+    if ('fault' in need) return givenUp(`; ${need.fault}`)
     const part = await findOrMakePart(tx, {
       agentId,
-      need: await needOf(type, executor, held),
+      need,
       executor,
       runtime,
       project: held.project,
@@ -83,35 +89,42 @@ export function lock(
     })
     // It is being canceled and will bring nothing; a new one can be made when it has ended.
     if (part.status === 'canceling') return handedBack()
-    const [job] = await tx.query<ExecutionRow>(lockStatement, [id, fence, part.id, reason])
+    const [job] = await tx.query<ExecutionRow>(lockStatement, [
+      id,
+      fence,
+      part.id,
+      reason,
+      held.missing_again,
+    ])
     return { verdict: 'stored', job }
   })
 }
 
-function needOf(
-  type: MaintenanceType,
-  executor: NeedyExecutor,
-  { runtime, asked }: HeldRow,
-): Promise<Need> | Need {
-  return type === 'runtime.install' ? dependenciesNeed(executor, runtime, asked ?? []) : imageNeed(executor)
+/** The packages that the submission names. PostgreSQL cannot look into JSON whose code has NUL in it. */
+async function dependenciesOf(tx: Database, id: string): Promise<readonly string[]> {
+  const request = await readRequest(tx, { id, project: null })
+  const body = JSON.parse(new TextDecoder().decode(request!.body)) as Pick<Submission, 'dependencies'>
+  return body.dependencies ?? []
 }
 
-/** `asked`: the packages that the submission names. As JSON, not JSONB, since its code may have NUL in it. */
+/** The agent's row first, as whoever ends or moves all of an agent's jobs does: so they don't wait for each other. */
 const heldStatement = `
-select j.type, j.status, j.config_id, j.runtime, j.project, j.key_id, j.priority, j.times_locked,
-  (select (convert_from(q.body, 'UTF8')::json->'dependencies')::jsonb from execution_requests q where q.id = j.id) as asked
-from jobs j
-where j.id = $1 and j.fence = $2 and j.agent_id = $3 and j.epoch = $4 and j.status in ('assigned', 'canceling')
+with agent as materialized (select id from agents where id = $3 for share)
+select j.type, j.status, j.config_id, j.runtime, j.project, j.key_id, j.priority,
+  j.times_locked + coalesce(j.preferred_agent_id = j.agent_id, false)::int as missing_again
+from agent a join jobs j on j.agent_id = a.id
+where j.id = $1 and j.fence = $2 and j.epoch = $4 and ${hasStatus('j', 'assigned', 'canceling')}
   and j.started_at is null
-for no key update`
+for no key update of j`
 
 const lockStatement = `
-update jobs j set status = 'locked', locked_by = $3::uuid, waiting_reason = $4::text, times_locked = times_locked + 1, ${letGo}
-where j.id = $1 and j.fence = $2 and j.status = 'assigned' returning ${liveColumns('j')}`
+update jobs j set status = 'locked', locked_by = $3::uuid, waiting_reason = $4::text, times_locked = $5::int,
+  preferred_agent_id = j.agent_id, ${letGo}
+where j.id = $1 and j.fence = $2 and ${hasStatus('j', 'assigned')} returning ${liveColumns('j')}`
 
 const giveUpStatement = `
 with ended as (
   update jobs j set ${endsAs('infra_error', '$3::text')}
-  where j.id = $1 and j.fence = $2 and j.status = 'assigned' returning j.*
+  where j.id = $1 and j.fence = $2 and ${hasStatus('j', 'assigned')} returning j.*
 ), result as (${insertResultsOf('ended')})
 select ${executionColumns('e', 'r')} from ended e left join result r on r.id = e.id`

@@ -25,11 +25,29 @@ export interface NeedyExecutor {
   has_secrets: readonly string[]
 }
 
-/** Its image. Who has credentials of its own for the registry downloads for itself: others' may be refused there. */
-export function imageNeed({ executor_id, name, settings, has_secrets }: NeedyExecutor): Need {
+/**
+ * What a maintenance job of this type brings for an executor: its image, or its packages for a runtime and those that
+ * are asked for beside; or in words why there is no such thing.
+ */
+export async function needOf(
+  type: MaintenanceType,
+  executor: NeedyExecutor,
+  runtime: RuntimeName,
+  asked: readonly string[],
+): Promise<Need | { fault: string }> {
+  if (type === 'docker_image.download') return imageNeed(executor)
+  try {
+    return await dependenciesNeed(executor, runtime, asked)
+  } catch (error) {
+    return { fault: (error as Error).message }
+  }
+}
+
+/** Whose registry knows it by credentials of its own downloads for itself: with others' it may be refused there. */
+function imageNeed({ config_id, name, settings, has_secrets }: NeedyExecutor): Need | { fault: string } {
   const image = settings.executor_type === 'docker' ? fullImageName(settings.image) : undefined
-  if (image === undefined) throw new Error(`the executor ${name} has no image`)
-  const own = has_secrets.includes('registry_auth') ? ` for ${executor_id}` : ''
+  if (image === undefined) return { fault: `the executor ${name} has no image` }
+  const own = has_secrets.includes('registry_auth') ? ` for ${config_id}` : ''
   return {
     type: 'docker_image.download',
     key: `image ${image}${own}`,
@@ -37,8 +55,7 @@ export function imageNeed({ executor_id, name, settings, has_secrets }: NeedyExe
   }
 }
 
-/** Its packages for a runtime, and those that are asked for beside. */
-export async function dependenciesNeed(
+async function dependenciesNeed(
   { config_id, name, settings }: NeedyExecutor,
   runtime: RuntimeName,
   asked: readonly string[],

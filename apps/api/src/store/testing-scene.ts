@@ -1,10 +1,15 @@
 import { createHash, randomBytes } from 'node:crypto'
 import {
+  dockerExecutor,
   localhostExecutor,
   scaleTime,
   submission,
   type AgentReport,
+  type DockerExecutor,
+  type ExecutorSettings,
   type Held,
+  type LocalhostExecutor,
+  type MaintenanceType,
   type RunResult,
   type SubmissionBody,
 } from '@errand/shared'
@@ -12,38 +17,39 @@ import { createSecrets } from '../secrets/secrets.ts'
 import { claim } from './claim.ts'
 import type { Database } from './database.ts'
 import { createEnrollmentToken, enroll } from './enrollment-tokens.ts'
-import { createExecutor } from './executors.ts'
+import { createExecutor, patchExecutor, type ExecutorRow } from './executors.ts'
 import { createFinish, type FinishItem } from './finish.ts'
 import { newId } from './new-id.ts'
 import { createQueueFor } from './queues.ts'
 import { readExecutions } from './read-execution.ts'
 import { openSession } from './sessions.ts'
+import { submitJob } from './submit-job.ts'
 import { createSubmit, type NewExecution, type Offer } from './submit.ts'
 
 export type Scene = Awaited<ReturnType<typeof openScene>>
 
-/** An executor with its queue and an agent in session, of which nothing else in the database knows. */
-export async function openScene(db: Database, given: { max_concurrency?: number } = {}) {
+/** An executor (docker's, with an image) with its queue and an agent in session, of which nothing else in the database knows. */
+export async function openScene(
+  db: Database,
+  given: Partial<LocalhostExecutor> | (Partial<DockerExecutor> & { image: string }) = {},
+) {
   const time = scaleTime(0.1)
   const secrets = await createSecrets(`test:${new Uint8Array(32).fill(1).toBase64()}`)
-  const settings = { executor_type: 'localhost' as const, ...localhostExecutor.parse(given) }
-  const executor = await createExecutor(db, secrets, { name: unique('executor'), settings })
-  if (typeof executor === 'string') throw new Error(executor)
+  const settings = settingsOf(given)
+  let executor = storedOr(await createExecutor(db, secrets, { name: unique('executor'), settings }))
   const queueId = await createQueueFor(db)(executor.executor_id, {})
   const submit = createSubmit(db)
   const finish = createFinish(db, time)
   const keyId = newId()
   const project = unique('project')
-  const agentId = await enrollAgent(db)
+  let agentId = await enrollAgent(db)
   let epoch = await connect()
 
   return {
     time,
-    executor,
     queueId,
     project,
     keyId,
-    agentId,
     submit,
     finish,
     item,
@@ -55,6 +61,15 @@ export async function openScene(db: Database, given: { max_concurrency?: number 
     finishItem,
     reconnect,
     read,
+    patch,
+    ask,
+    useOtherAgent,
+    get executor() {
+      return executor
+    },
+    get agentId() {
+      return agentId
+    },
     get epoch() {
       return epoch
     },
@@ -66,7 +81,7 @@ export async function openScene(db: Database, given: { max_concurrency?: number 
       project,
       keyId,
       idempotency: undefined,
-      executor: executor as Exclude<typeof executor, string>,
+      executor,
       queueId,
       runtime: 'python',
       limits: { timeout_sec: 30, output_limit_kb: 64 },
@@ -116,6 +131,39 @@ export async function openScene(db: Database, given: { max_concurrency?: number 
     return epoch
   }
 
+  /** Its executor in a new version. */
+  async function patch(patch: Record<string, unknown>) {
+    const validate = (merged: Record<string, unknown>) => settingsOf(merged)
+    executor = storedOr(await patchExecutor(db, secrets, { name: executor.name, patch, validate }))
+  }
+
+  /** A maintenance job, as `POST /jobs` stores it. */
+  async function ask(type: MaintenanceType, dependencies: string[] = []) {
+    const submitted = await submitJob(db, {
+      id: newId(),
+      project,
+      keyId,
+      idempotency: undefined,
+      executor,
+      type,
+      runtime: 'python',
+      params: {
+        code_executor: executor.name,
+        ...(type === 'runtime.install' && { runtime: 'python', dependencies }),
+      },
+      timeoutSec: 60,
+      maxAttempts: 2,
+    })
+    if (submitted.kind !== 'stored') throw new Error(submitted.kind)
+    return submitted.job
+  }
+
+  /** From now on another agent is meant. */
+  async function useOtherAgent() {
+    agentId = await enrollAgent(db)
+    epoch = await connect()
+  }
+
   async function connect({ bootId = 'boot', spoolId = 'spool' } = {}): Promise<number> {
     const session = await openSession(db, { agentId, bootId, spoolId, report, leaseMs: 60_000 })
     if (typeof session === 'string') throw new Error(session)
@@ -126,6 +174,18 @@ export async function openScene(db: Database, given: { max_concurrency?: number 
     const [row] = await readExecutions(db, [id])
     return row!
   }
+}
+
+function settingsOf(parts: Record<string, unknown>): ExecutorSettings {
+  const { executor_type: _, ...given } = parts
+  return 'image' in given
+    ? { executor_type: 'docker', ...dockerExecutor.parse(given) }
+    : { executor_type: 'localhost', ...localhostExecutor.parse(given) }
+}
+
+function storedOr(executor: ExecutorRow | string): ExecutorRow {
+  if (typeof executor === 'string') throw new Error(executor)
+  return executor
 }
 
 export async function enrollAgent(db: Database): Promise<string> {
