@@ -219,9 +219,14 @@ describe('malformed bodies', () => {
     // Until the heap has found its level: the platform's Request objects are freed only by full collections, and the
     // first of these comes after some 25,000 requests.
     await flood(30_000)
-    const before = residentMib(api)
-    await flood(10_000)
-    expect(residentMib(api) - before).toBeLessThanOrEqual(20)
+    let grown = Infinity
+    // What is left behind is left behind each time; a collection may be late once or twice.
+    for (let times = 0; times < 3 && grown > 20; times++) {
+      const before = residentMib(api)
+      await flood(10_000)
+      grown = residentMib(api) - before
+    }
+    expect(grown).toBeLessThanOrEqual(20)
     keepAlive.destroy()
     expect(await api.client.executions('?count=true')).toMatchObject({ data: [], total: 0 })
     expect(await api.client.submit(valid)).toMatchObject({ status: 'waiting' })
