@@ -43,7 +43,7 @@ dependenciesContract('localhost', async (): Promise<DependencyHarness> => {
       return opened
     },
     settings: (more) => localhostExecutor.parse({ index_url: urlOf(index, more.runtime), ...more }),
-    dying: () => ({ backend: 'localhost', given: { agentDir: agentDirs[0] } }),
+    dying: () => ({ backend: 'localhost', given: { agentDir: agentDirs[0], workDir: packages } }),
     lying: async () => places().flatMap(({ sets }) => pathsIn(sets)),
     remove: async (path) => rmSync(path, { recursive: true }),
     async empty(opened) {

@@ -24,12 +24,14 @@ dependenciesContract(
       indexDir: packages,
       guardedIndex: (auth) => startPackageIndex({ dir: join(packages, 'guarded'), auth }),
       async open({ same = false, ...given } = {}) {
-        const fresh = {
-          spoolId: crypto.randomUUID(),
-          agentDir: mkdtempSync(join(tmpdir(), 'errand-contract-ssh-')),
-        }
+        const fresh = same
+          ? agents[0]!
+          : {
+              spoolId: crypto.randomUUID(),
+              agentDir: mkdtempSync(join(tmpdir(), 'errand-contract-ssh-')),
+            }
         if (!same) agents.push(fresh)
-        return openSsh({ ...given, server, ...(same ? agents[0]! : fresh) })
+        return openSsh({ ...given, server, ...fresh })
       },
       settings: (more) =>
         sshExecutor.parse({

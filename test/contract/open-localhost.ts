@@ -22,7 +22,7 @@ export async function openLocalhost(
     bwrap?: string
     policy?: Partial<AgentPolicy>
     now?: () => number
-    /** Whether its directories stay when it is closed. */
+    /** Whether its own directory stays when it is closed. */
     keep?: boolean
   } = {},
 ): Promise<OpenLocalhost> {
@@ -55,8 +55,9 @@ export async function openLocalhost(
     workDir,
     async close() {
       await backend.close()
+      rmSync(workDir, { recursive: true, force: true })
       if (given.keep) return
-      for (const dir of [agentDir, workDir]) rmSync(dir, { recursive: true, force: true })
+      rmSync(agentDir, { recursive: true, force: true })
     },
   }
 }

@@ -1,4 +1,4 @@
-import { existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs'
+import { existsSync, readdirSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { agentPolicy, sshExecutor } from '@errand/shared'
@@ -33,7 +33,7 @@ export async function openSsh(
   const silent = (): void => {}
   const warn = (fields: object, message: string): void => console.error(message, fields)
   const log = { debug: silent, info: silent, warn, error: warn }
-  const agentDir = given.agentDir ?? mkdtempSync(join(tmpdir(), 'errand-contract-ssh-'))
+  const agentDir = given.agentDir ?? join(tmpdir(), `errand-contract-ssh-${crypto.randomUUID()}`)
   const backend = createSsh(
     {
       agentDir,
@@ -62,7 +62,7 @@ export async function openSsh(
     leftovers: () => (existsSync(runs) ? readdirSync(runs) : []),
     async close() {
       await backend.close()
-      if (given.agentDir === undefined) rmSync(agentDir, { recursive: true })
+      if (given.agentDir === undefined) rmSync(agentDir, { recursive: true, force: true })
       if (!given.server) await server.stop()
     },
   }

@@ -185,6 +185,8 @@ class DockerBackend implements Backend {
     const stays = (err: unknown): void =>
       this.#parts.log.warn({ err }, 'the volume of the box stays on the Docker Engine')
     await soon(this.#containers.removeVolumes().catch(stays))
+    this.#images.close()
+    this.#sets.close()
   }
 
   /** All that comes before the program; what can be refused is refused before anything is made. */

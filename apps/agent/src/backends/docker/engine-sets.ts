@@ -100,6 +100,7 @@ export class EngineSets implements Omit<SetPlace, 'fill'> {
     } catch (error) {
       // A container has it.
       if (answered(error, 409)) return false
+      this.#left.add(at)
       throw error
     }
   }

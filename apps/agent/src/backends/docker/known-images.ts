@@ -71,6 +71,11 @@ export class KnownImages {
     }
   }
 
+  /** After the last use. */
+  close(): void {
+    this.#ledger.close()
+  }
+
   stock(): AgentStock['images'] {
     return this.#ledger.entries().map(({ key, bytes, lastUsedAt, inUse, facts }) => ({
       name: key,

@@ -1,7 +1,7 @@
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
 import { Ledger } from './ledger.ts'
 import { surplus } from './surplus.ts'
 
@@ -55,6 +55,21 @@ describe('a ledger', () => {
     watched.use('a')
     await told.promise
     expect(open().get('a')!.lastUsedAt).toBe(9_000)
+  })
+
+  test('keeps the time of a use when it is closed, and writes nothing afterwards', () => {
+    const ledger = open()
+    ledger.put('a', { bytes: 1, facts: '' })
+    now = 9_000
+    const end = ledger.use('a')
+    ledger.close()
+    expect(open().get('a')!.lastUsedAt).toBe(9_000)
+    rmSync(join(dir, 'kept'), { recursive: true })
+    vi.useFakeTimers()
+    end()
+    vi.advanceTimersByTime(5_000)
+    vi.useRealTimers()
+    expect(existsSync(join(dir, 'kept'))).toBe(false)
   })
 
   test('takes a file that it cannot read for none', () => {

@@ -29,6 +29,7 @@ export class Ledger<Facts> {
   readonly #kept: Map<string, Kept<Facts>>
   readonly #uses = new Map<string, number>()
   #timer: NodeJS.Timeout | undefined
+  #closed = false
 
   constructor(path: string, now: () => number, changed: () => void = () => {}) {
     this.#path = path
@@ -48,8 +49,11 @@ export class Ledger<Facts> {
   }
 
   /** It was brought, or brought anew. On the disk before this returns: a crash leaves nothing that nobody knows to be ours. */
-  put(key: string, { bytes, facts }: { bytes: number; facts: Facts }): void {
-    this.#kept.set(key, { bytes, facts, lastUsedAt: this.#now() })
+  put(
+    key: string,
+    { bytes, facts, lastUsedAt = this.#now() }: { bytes: number; facts: Facts; lastUsedAt?: number },
+  ): void {
+    this.#kept.set(key, { bytes, facts, lastUsedAt })
     this.write()
     this.#changed()
   }
@@ -81,6 +85,12 @@ export class Ledger<Facts> {
     this.#changed()
   }
 
+  /** Nothing is written afterwards. */
+  close(): void {
+    if (this.#timer) this.#writeOrNot()
+    this.#closed = true
+  }
+
   /** Now, whole or not at all. */
   write(): void {
     clearTimeout(this.#timer)
@@ -91,14 +101,19 @@ export class Ledger<Facts> {
   }
 
   #writeSoon(): void {
+    if (this.#closed) return
     this.#timer ??= setTimeout(() => {
-      try {
-        this.write()
-      } catch {
-        // A full disk: the next use tries again.
-      }
+      this.#writeOrNot()
       this.#changed()
     }, 1_000).unref()
+  }
+
+  #writeOrNot(): void {
+    try {
+      this.write()
+    } catch {
+      // A full disk: the next use tries again.
+    }
   }
 }
 

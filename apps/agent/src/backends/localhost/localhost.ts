@@ -207,6 +207,7 @@ class Localhost implements Backend {
 
   async close(): Promise<void> {
     await Promise.all([...this.#boxes.values()].map((box) => box.close()))
+    this.#sets.close()
     this.#uids?.release()
     if (this.#uids) await removePlaces(this.#places)
   }

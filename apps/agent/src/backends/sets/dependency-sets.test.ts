@@ -189,6 +189,17 @@ describe('dependency sets', () => {
     expect(sets.stock().map(({ hash }) => hash)).toEqual(['e', 'a', 'd'])
   })
 
+  test('that were half removed when the agent died are not whole to the next', async () => {
+    const [sets, place] = [open(), new Place()]
+    await sets.install(setOf('a'), place, work())
+    now += 40 * 24 * 3_600_000
+    place.removal = new Promise(() => {})
+    void sets.makeRoom(place)
+    const next = open()
+    await expect(next.use(setOf('a'), place)).rejects.toThrow(Missing)
+    expect(next.known(place.name)).toEqual([])
+  })
+
   test('that are being removed are missing to who comes meanwhile, not gone under it', async () => {
     const [sets, place] = [open(), new Place()]
     await sets.install(setOf('a'), place, work())

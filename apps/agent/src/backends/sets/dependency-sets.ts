@@ -43,7 +43,11 @@ export interface SetPlace {
    * @throws {Rejected} what would fail again; anything else may be tried again
    */
   fill(set: NeededSet, filling: Filling): Promise<InstalledSet>
-  /** False where it stays, because somebody else uses it or it cannot be removed now. */
+  /**
+   * False where it stays as it is, because somebody else uses it.
+   *
+   * @throws where it may be half gone; what is left is removed when the place is next looked through
+   */
   remove(set: Pick<InstalledSet, 'at'> & { hash: string }): Promise<boolean>
 }
 
@@ -135,6 +139,11 @@ export class DependencySets {
     }
     for (const one of surplus(this.#of(place.name), room, sparing && keyOf(sparing, place)))
       await this.#remove(one, place)
+  }
+
+  /** After the last use. */
+  close(): void {
+    this.#ledger.close()
   }
 
   stock(): AgentStock['sets'] {
@@ -257,22 +266,30 @@ export class DependencySets {
   async #remove({ key }: Entry<SetFacts>, place: Pick<SetPlace, 'remove'>): Promise<void> {
     const known = this.#ledger.get(key)
     if (!known || known.inUse || this.#removals.has(key)) return
-    const { facts, bytes } = known
-    const removing = place.remove(facts).then(
-      (removed) => {
-        if (!removed) return
-        this.#ledger.forget(key)
-        this.#parts.log.info({ set: facts.hash, place: facts.place, bytes }, 'removed a dependency set')
-      },
-      (err: unknown) =>
-        this.#parts.log.warn(
-          { set: facts.hash, place: facts.place, err },
-          'a dependency set cannot be removed now',
-        ),
-    )
-    const over = removing.finally(() => this.#removals.delete(key))
+    const over = this.#removeKnown(known, place).finally(() => this.#removals.delete(key))
     this.#removals.set(key, over)
     await over
+  }
+
+  async #removeKnown(
+    { key, bytes, lastUsedAt, facts }: Entry<SetFacts>,
+    place: Pick<SetPlace, 'remove'>,
+  ): Promise<void> {
+    const { log } = this.#parts
+    const about = { set: facts.hash, place: facts.place, bytes }
+    try {
+      // First, so that nobody takes half of it for whole should we die meanwhile.
+      this.#ledger.forget(key)
+    } catch (err) {
+      // A full disk: removing makes room.
+      log.warn({ ...about, err }, 'the list of dependency sets cannot be written')
+    }
+    try {
+      if (await place.remove(facts)) log.info(about, 'removed a dependency set')
+      else this.#ledger.put(key, { bytes, lastUsedAt, facts })
+    } catch (err) {
+      log.warn({ ...about, err }, 'a dependency set cannot be removed now')
+    }
   }
 }
 

@@ -77,8 +77,10 @@ export class RemoteSets implements SetPlace {
     }
   }
 
+  /** It goes at once or stays whole: where there is no way to the target, the next use finds out which. */
   async remove({ hash }: { hash: string }): Promise<boolean> {
-    return valueOf(await this.#ask(['remove', hash, this.#parts.agent]), 'removed') === 'yes'
+    const answer = await this.#ask(['remove', hash, this.#parts.agent]).catch(() => undefined)
+    return answer !== undefined && valueOf(answer, 'removed') === 'yes'
   }
 
   /** Takes the right to install it; or waits for whoever has it, and finds what that made. */

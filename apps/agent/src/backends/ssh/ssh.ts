@@ -187,6 +187,11 @@ class Ssh implements Backend {
     return { sets: this.#sets.stock() }
   }
 
+  /** Only where there are connections; elsewhere the next one comes with a use. */
+  async tidy(): Promise<void> {
+    await Promise.all([...this.#targets.values()].map((known) => this.#sets.makeRoom(this.#setsOf(known))))
+  }
+
   async hostKeys(target: { host: string; port: number; signal: AbortSignal }): Promise<string[]> {
     const keys = await orAborted(presentedKeys(target), target.signal)
     return keys.map(({ line }) => line)
@@ -194,6 +199,7 @@ class Ssh implements Backend {
 
   close(): Promise<void> {
     for (const { remote } of this.#targets.values()) remote.close()
+    this.#sets.close()
     return Promise.resolve()
   }
 
