@@ -1,4 +1,11 @@
-import { type Executor, type HostKeys, hostKeys, readHostKey, sshExecutor } from '@errand/shared'
+import {
+  type Executor,
+  type ShownExecutor,
+  type HostKeys,
+  hostKeys,
+  readHostKey,
+  sshExecutor,
+} from '@errand/shared'
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
 import { insertExecutor } from '../store/executors.ts'
 import { type Answer, openTestApp, problemOf, type TestApp } from './test-app.ts'
@@ -44,8 +51,13 @@ describe.each(['pglite', 'postgres'] as const)('POST /executors/{name}/host-key 
 
   const ask = (name: string, body?: unknown) => test.request('POST', `/executors/${name}/host-key`, { body })
   const look = async (name: string): Promise<HostKeys> => hostKeys.parse(await (await ask(name)).json())
-  const show = async (name: string) =>
-    (await (await test.request('GET', `/executors/${name}`)).json()) as Executor
+  /** As answers to changes show it. */
+  const show = async (name: string): Promise<Executor> => {
+    const { dependency_sets: _, ...executor } = (await (
+      await test.request('GET', `/executors/${name}`)
+    ).json()) as ShownExecutor
+    return executor
+  }
 
   it('shows what the target presents to each agent, beside what is stored, and changes nothing', async () => {
     const name = await make({ host_key: `${lineOf('B')} of old` })
