@@ -35,7 +35,7 @@ export const cursorParam = z
   })
   .optional()
 
-export function encodeCursor({ createdAt, id }: { createdAt: Date; id: string }): string {
+function encodeCursor({ createdAt, id }: { createdAt: Date; id: string }): string {
   return new TextEncoder()
     .encode(`${createdAt.getTime()} ${id}`)
     .toBase64({ alphabet: 'base64url', omitPadding: true })
@@ -50,6 +50,17 @@ function decodeCursor(text: string): { createdAt: Date; id: string } | undefined
   } catch {
     return undefined
   }
+}
+
+/** Answers with a page of a list, and the link to the next. */
+export function answerPage(
+  c: Context,
+  data: readonly unknown[],
+  { next, total }: { next: Parameters<typeof encodeCursor>[0] | null; total?: number | undefined },
+): Response {
+  const next_cursor = next && encodeCursor(next)
+  if (next_cursor) c.header('link', nextLink(c, next_cursor))
+  return c.json({ data, next_cursor, ...(total !== undefined && { total }) })
 }
 
 /** RFC 8288: the same list from there on. */

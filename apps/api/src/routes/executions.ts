@@ -3,7 +3,7 @@ import { z } from 'zod'
 import { labels, name, oneLine, outcome, status } from '@errand/shared'
 import type { Parts } from '../app.ts'
 import type { AppEnv } from '../http/app-env.ts'
-import { countParam, cursorParam, encodeCursor, limitParam, listOf, nextLink } from '../http/page-params.ts'
+import { answerPage, countParam, cursorParam, limitParam, listOf } from '../http/page-params.ts'
 import { idParam, notFound } from '../http/path-params.ts'
 import { Problem } from '../http/problem.ts'
 import { visibleProject } from '../http/require-role.ts'
@@ -48,10 +48,8 @@ export function executionRoutes(parts: Parts) {
         after: cursor,
         count,
       })
-      const next_cursor = next && encodeCursor(next)
-      if (next_cursor) c.header('link', nextLink(c, next_cursor))
       const data = (await withWaitingReasons(db, rows)).map(toSummary)
-      return c.json({ data, next_cursor, ...(count && { total }) })
+      return answerPage(c, data, { next, total })
     })
 
     .get('/executions/:id', async (c) => {

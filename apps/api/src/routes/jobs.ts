@@ -12,7 +12,7 @@ import {
 } from '@errand/shared'
 import type { Parts } from '../app.ts'
 import type { AppEnv } from '../http/app-env.ts'
-import { countParam, cursorParam, encodeCursor, limitParam, listOf, nextLink } from '../http/page-params.ts'
+import { answerPage, countParam, cursorParam, limitParam, listOf } from '../http/page-params.ts'
 import { idParam, notFound } from '../http/path-params.ts'
 import { visibleProject } from '../http/require-role.ts'
 import { noQuery, validQuery } from '../http/validate.ts'
@@ -54,10 +54,8 @@ export function jobRoutes(parts: Parts) {
         db,
         rows.map(({ id }) => id),
       )
-      const next_cursor = next && encodeCursor(next)
-      if (next_cursor) c.header('link', nextLink(c, next_cursor))
       const data = (await explained(db, jobs)).map(toJobSummary)
-      return c.json({ data, next_cursor, ...(count && { total }) })
+      return answerPage(c, data, { next, total })
     })
 
     .get('/jobs/:id', async (c) => {

@@ -1,6 +1,5 @@
 import { constants } from 'node:os'
 import { getSystemErrorName } from 'node:util'
-import { killMessage } from '@errand/box'
 import type { Bundle, Frame, Killed, PhaseFacts } from '@errand/box'
 import type { CompileReport, Phase } from '@errand/shared'
 import { Rejected } from '../backend.ts'
@@ -8,6 +7,7 @@ import type { Run, RunEnd } from '../backend.ts'
 import type { BoxConnection } from './box-connection.ts'
 import { CompileOutput } from './compile-output.ts'
 import { exchange } from './exchange.ts'
+import { patientKill } from './patient-kill.ts'
 
 export type BoxedEnd = Pick<
   RunEnd,
@@ -28,12 +28,7 @@ export async function runInBox(run: Run, connection: BoxConnection, bundle: Bund
   const exits: Exited[] = []
   const facts: PhaseFacts[] = []
   let refused: Error | undefined
-  let impatience: NodeJS.Timeout | undefined
-  const kill = (): void => {
-    connection.send(killMessage)
-    clearTimeout(impatience)
-    impatience = setTimeout(() => connection.kill(), killPatienceMs)
-  }
+  const { kill, end } = patientKill(connection)
   const starting = (index: number, moreMs = 0): void => {
     const { kind, limitMs } = bundle.phases[index]!
     run.starting(kind as Phase, limitMs + moreMs)
@@ -96,7 +91,7 @@ export async function runInBox(run: Run, connection: BoxConnection, bundle: Bund
     throw refused ?? error
   } finally {
     clearTimeout(undelivered)
-    clearTimeout(impatience)
+    end()
     signal.removeEventListener('abort', kill)
   }
   if (refused) throw refused
@@ -109,9 +104,6 @@ export async function runInBox(run: Run, connection: BoxConnection, bundle: Bund
 
 /** 16 MiB at a few Mbit/s. */
 const bundleMs = 60_000
-
-/** A box answers in milliseconds; one that was stopped or starved does not. */
-const killPatienceMs = 1_000
 
 function endOf(exits: readonly Exited[], facts: readonly PhaseFacts[], printed: CompileOutput): BoxedEnd {
   const last = exits.at(-1)

@@ -1,9 +1,9 @@
 import { getSystemErrorName } from 'node:util'
-import { killMessage } from '@errand/box'
 import type { Bundle, Exit } from '@errand/box'
 import type { Stream } from '@errand/shared'
 import type { BoxConnection } from './box-connection.ts'
 import { exchange } from './exchange.ts'
+import { patientKill } from './patient-kill.ts'
 
 export interface Steps {
   /** When it is aborted the step under way is killed, with all that it started, and `aborted` thrown. */
@@ -25,12 +25,7 @@ export async function runSteps(
 ): Promise<Exit & { step: number }> {
   let step = 0
   let exit: Exit | undefined
-  let impatience: NodeJS.Timeout | undefined
-  const kill = (): void => {
-    connection.send(killMessage)
-    clearTimeout(impatience)
-    impatience = setTimeout(() => connection.kill(), killPatienceMs)
-  }
+  const { kill, end } = patientKill(connection)
   signal.throwIfAborted()
   signal.addEventListener('abort', kill)
   try {
@@ -44,7 +39,7 @@ export async function runSteps(
       }
     })
   } finally {
-    clearTimeout(impatience)
+    end()
     signal.removeEventListener('abort', kill)
   }
   signal.throwIfAborted()
@@ -56,6 +51,3 @@ export async function runSteps(
   const { exitCode, signal: endedBy, notExecuted, killed } = exit
   return { step, exitCode, signal: endedBy, notExecuted, killed }
 }
-
-/** A box answers in milliseconds; one that was stopped or starved does not. */
-const killPatienceMs = 1_000

@@ -1,5 +1,5 @@
-import { statfs } from 'node:fs/promises'
 import type { AgentStock } from '@errand/shared'
+import { diskAt } from '../disk-at.ts'
 import type { Engine, EngineFacts } from './engine.ts'
 
 /** How many MB (of 1,048,576 bytes) are free where the Engine keeps images; undefined where that is not this host's to look at. */
@@ -18,8 +18,7 @@ export async function diskOf(
 ): Promise<AgentStock['disk'][number] | undefined> {
   if (!isLocal) return undefined
   try {
-    const { bavail, blocks, bsize } = await statfs(rootDir)
-    return { path: rootDir, total_bytes: blocks * bsize, free_bytes: bavail * bsize }
+    return await diskAt(rootDir)
   } catch {
     return undefined
   }

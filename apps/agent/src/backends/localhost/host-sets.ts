@@ -1,11 +1,11 @@
 import { randomBytes } from 'node:crypto'
 import { chownSync, constants, copyFileSync, existsSync, mkdirSync, renameSync } from 'node:fs'
-import { statfs } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { AgentPolicy } from '@errand/shared'
 import { proxiedIndexUrl } from '../../packages/install-steps.ts'
 import { environmentAt } from '../box/environment.ts'
 import { startLocalBox } from '../box/local-box.ts'
+import { diskAt } from '../disk-at.ts'
 import type { DependencySets, Filling, InstalledSet, SetPlace } from '../sets/dependency-sets.ts'
 import { installationOf, openWay, runInstallation } from '../sets/installation.ts'
 import { linkerFile, linkerIn } from '../sets/linker.ts'
@@ -58,8 +58,8 @@ export class HostSets implements SetPlace {
   }
 
   async freeMb(): Promise<number> {
-    const { bavail, bsize } = await statfs(this.#parts.places.sets)
-    return Math.floor((bavail * bsize) / 1_048_576)
+    const { free_bytes } = await diskAt(this.#parts.places.sets)
+    return Math.floor(free_bytes / 1_048_576)
   }
 
   async find(_set: NeededSet, known: InstalledSet | undefined): Promise<InstalledSet | undefined> {
