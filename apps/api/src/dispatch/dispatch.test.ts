@@ -86,4 +86,18 @@ describe.each(['pglite', 'postgres'] as const)('dispatch on %s', (database) => {
     await vi.waitFor(() => expect(agent.assigned.map(({ id }) => id)).toEqual([other.id, held.id]))
     agent.leave()
   })
+
+  it('gives an agent the job that brings what it lacks, also where that is the first of its own queue', async () => {
+    await make('packages', { allow_dependencies: true, index_url: 'http://127.0.0.1:9/' })
+    const agent = await test.connectAgent(1)
+    agent.grant(0, 0, 1)
+    const { id } = await test.submit({ executor: 'packages', dependencies: ['six==1.17.0'] })
+    await vi.waitFor(() => expect(agent.assigned.map((job) => job.id)).toContain(id))
+    const lacking = agent.assigned.find((job) => job.id === id)!
+    await agent.lack(lacking, 'runtime.install', 'six==1.17.0 is not installed')
+    await vi.waitFor(() =>
+      expect(agent.assigned.at(-1)).toMatchObject({ type: 'runtime.install', slot_class: 'maintenance' }),
+    )
+    agent.leave()
+  })
 })

@@ -104,13 +104,12 @@ export function createIngest(parts: IngestParts) {
 
   async function lockJob(link: AgentLink, given: Message<'lock'>): Promise<void> {
     const { id, fence, need, reason } = given
-    const { verdict, job } = await lock(db, { ...claimOf(link, given), need, reason })
+    const { verdict, job, queueId } = await lock(db, { ...claimOf(link, given), need, reason })
     link.send({ type: 'returned', id, fence, verdict })
     if (job === undefined) return
     publishChange(live, job)
     dispatch.freed(job.queue_id)
-    // The job that it waits for may be the first that its agent has a queue for.
-    await dispatch.poll()
+    if (queueId !== undefined) dispatch.kick(queueId)
   }
 
   async function progressed(link: AgentLink, given: Message<'progress'>): Promise<void> {

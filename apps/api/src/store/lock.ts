@@ -23,6 +23,8 @@ export interface Locked {
   verdict: 'stored' | 'stale'
   /** As it is now; absent when it was locked before. */
   job?: ExecutionRow | undefined
+  /** The queue of the job that it waits for; absent where it waits for none. */
+  queueId?: number
 }
 
 /** What is missing so often where it was just brought will not be there the next time. */
@@ -96,7 +98,7 @@ export function lock(
       reason,
       held.missing_again,
     ])
-    return { verdict: 'stored', job }
+    return { verdict: 'stored', job, queueId: part.queueId }
   })
 }
 
