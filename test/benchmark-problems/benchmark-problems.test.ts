@@ -6,13 +6,19 @@ import { loadProblems } from './problems.ts'
 import { runProblems } from './run-problems.ts'
 
 it.each([
-  ['localhost', async (): Promise<Place> => ({ on: 'localhost' })],
-  ['docker', async (): Promise<Place> => ({ on: 'docker', socketPath: await testDockerEngine() })],
-  ['ssh', onSsh],
+  ['localhost', 'every problem', async (): Promise<Place> => ({ on: 'localhost' })],
+  [
+    'docker',
+    'some problems',
+    async (): Promise<Place> => ({ on: 'docker', socketPath: await testDockerEngine() }),
+  ],
+  ['ssh', 'every problem', onSsh],
 ])(
-  'on %s passes every problem with its reference solution and fails every one without a body',
-  async (_, placeOf) => {
-    const { problems } = loadProblems()
+  'on %s passes %s with the reference solution, and none without a body',
+  async (_, which, placeOf) => {
+    // A container takes its time: `npm run benchmark-problems` runs all of them there too.
+    const step = which === 'some problems' ? 5 : 1
+    const problems = loadProblems().problems.filter((_problem, at) => at % step === 0)
     const { client, executor, close } = await errandOn(await placeOf())
     onTestFinished(close)
     expect(await runProblems(client, executor, problems, 'canonical')).toEqual({ succeeded: problems.length })

@@ -9,14 +9,14 @@ import { tag } from './harness.ts'
 import { docker, openDocker } from './open-docker.ts'
 import { processesWith } from './processes-with.ts'
 
-const runs = 500
+const runs = 240
 const atOnce = 8
 
 setFlagsFromString('--expose-gc')
 const collectGarbage = runInNewContext('gc') as () => void
 
 test(
-  `${runs} runs at ${atOnce} at once leave nothing on the Engine, and no memory in the agent`,
+  `DI-04: ${runs} runs at ${atOnce} at once lose no byte, leave nothing on the Engine, and no memory in the agent`,
   { timeout: 600_000 },
   async () => {
     const socketPath = await testDockerEngine()
@@ -26,13 +26,14 @@ test(
     let started = 0
     const worker = async (slot: number): Promise<void> => {
       while (started < runs) {
-        if (started++ % 100 === 0) {
+        if (started++ % 60 === 0) {
           collectGarbage()
           heap.push(process.memoryUsage().heapUsed)
         }
-        const submission = { code: 'print("x" * 100_000)', env: { [tag.name]: tag.value } }
-        const { outcome, stdout } = await drive({ backend: opened.backend, settings, submission, slot })
-        expect([outcome, stdout.length]).toEqual(['succeeded', 100_001])
+        const submission = { code, env: { [tag.name]: tag.value } }
+        const run = await drive({ backend: opened.backend, settings, submission, slot })
+        expect([run.outcome, run.end?.exit_code]).toEqual(['failed', 3])
+        expect(run.stdout.equals(numbersTo(20_000)) && run.stderr.equals(numbersTo(2_000))).toBe(true)
       }
     }
     await Promise.all(Array.from({ length: atOnce }, (_, slot) => worker(slot)))
@@ -40,7 +41,7 @@ test(
     heap.push(process.memoryUsage().heapUsed)
     expect(await opened.lasting()).toEqual([])
     expect(opened.logged).toEqual([])
-    // from after the first hundred on
+    // from after the first sixty on
     expect(heap.at(-1)! - heap[1]!).toBeLessThan(10 * 2 ** 20)
     await opened.close()
     expect(docker(socketPath, 'volume', 'ls', '-q', `--filter=label=io.errand.agent=${opened.mark}`)).toEqual(
@@ -49,3 +50,14 @@ test(
     expect(processesWith(tag.name, tag.value)).toEqual([])
   },
 )
+
+const code = `
+import os
+os.write(1, b"".join(b"%d\\n" % n for n in range(1, 20_001)))
+os.write(2, b"".join(b"%d\\n" % n for n in range(1, 2_001)))
+os._exit(3)
+`
+
+function numbersTo(last: number): Buffer {
+  return Buffer.from(Array.from({ length: last }, (_, at) => `${at + 1}\n`).join(''))
+}
