@@ -60,7 +60,7 @@ export async function openDocker(
     },
     { DOCKER_HOST: given.host ?? `unix://${given.reachedBy ?? socketPath}` },
   )
-  await backend.recover()
+  await backend.recover([])
   const named = (...args: string[]): string[] =>
     docker(socketPath, ...args, `--filter=label=${labels.agent}=${mark}`)
   const leftovers = (): string[] => [

@@ -48,7 +48,7 @@ export async function openLocalhost(
     },
     given.bwrap === undefined ? {} : { bwrap: given.bwrap },
   )
-  await backend.recover()
+  await backend.recover([])
   return {
     backend,
     agentDir,

@@ -86,10 +86,8 @@ export class Agent {
    * @throws {Refused} when the API knows this agent no more; its jobs have ended then
    */
   async run(): Promise<void> {
-    const { spool, hostname, log } = this.#parts
-    // First, so that a job which is reported lost has no process left.
-    for (const backend of this.#backends) await backend.recover()
-    recover(spool, this.#delivery, hostname, log)
+    const { spool } = this.#parts
+    await recover({ ...this.#parts, runner: this.#runner, delivery: this.#delivery })
     const tidying = setInterval(() => this.#tidy(), this.#parts.time.tidyEveryMs).unref()
     for (const backend of this.#backends) Object.assign(this.#runtimes, await backend.runtimes())
     this.#lease.watch({

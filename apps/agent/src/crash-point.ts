@@ -5,6 +5,7 @@ export type CrashPoint =
   | 'starting'
   | 'started'
   | 'first_chunk'
+  | 'mid_output'
   | 'exited'
   | 'locking'
   | 'brought'

@@ -46,6 +46,8 @@ export const timeConstants = {
   pullSilenceMs: 120_000,
   /** How long a connected agent has to answer a cancel before the API asks again. */
   cancelAgainMs: 2_000,
+  /** An agent that has lived so long with a job that it adopted did not die of it. */
+  adoptionProvedMs: 1_000,
   /** An agent answers a check of an executor within this; the API waits a handshake longer. */
   checkMs: 20_000,
 }

@@ -10,6 +10,7 @@ import type {
   JobLogLine,
   JobProgress,
   JobResult,
+  KeptAssignment,
   MaintenanceType,
   Phase,
   RunResult,
@@ -17,6 +18,7 @@ import type {
   Submission,
   TimeConstants,
 } from '@errand/shared'
+import type { Claim } from '../claim.ts'
 import type { Log } from '../log.ts'
 
 /** What a backend is made of: `createLocalhost(parts): Backend`. */
@@ -45,8 +47,11 @@ export interface Backend {
   probe(): Promise<BackendReport>
   /** The runtimes of this host with versions, asked once at start; a backend that runs code elsewhere has none. */
   runtimes(): Promise<AgentReport['runtimes']>
-  /** At start, before anything runs: ends and removes what a dead agent of the same `spoolId` or directory left. */
-  recover(): Promise<void>
+  /**
+   * At start, before anything runs: ends and removes what a dead agent of the same `spoolId` or directory left, but for
+   * the runs that `adopt` is going to be called for.
+   */
+  recover(adopted: readonly Claim[]): Promise<void>
   /**
    * Runs one job and leaves nothing behind: it settles once the program and its descendants are gone, and `gone` once
    * its files are.
@@ -55,6 +60,13 @@ export interface Backend {
    * our own failure (`infra_error`).
    */
   run(run: Run): Promise<RunEnd>
+  /**
+   * Goes on with a run that an agent of this directory had started and died: settles and throws as `run` does. All is told
+   * once more from its beginning: `starting`, `exited`, and every byte of output. Absent where programs die with their agent.
+   *
+   * @throws {Lost} when nothing proves how it ended; {NotStarted} when it is certain that no program has begun
+   */
+  adopt?(run: AdoptedRun): Promise<RunEnd>
   /**
    * Whether code would run on this executor now (`POST /executors/{name}/check`): connects, looks for interpreter,
    * image, the limits it can keep and free disk, and says in words what works and what to do about the rest. Runs no
@@ -112,13 +124,24 @@ export interface Check extends AssignedExecutor {
 export type StopReason = 'canceled' | 'timed_out' | 'output_limit' | 'lease_lost' | 'shutdown'
 
 /** One run of a job, as the backend sees it. Deadlines, the output cap and the outcome are the runner's business. */
-export interface Run {
+export interface Run extends RunEvents {
   readonly assignment: Assignment
   readonly submission: Submission
   /** Of this run, normalised; empty where there are none. */
   readonly dependencies: readonly string[]
   /** 0 up to `slots - 1`; no two runs at the same time have the same. */
   readonly slot: number
+}
+
+/** A run whose agent died. Its slot is the one that it had. */
+export interface AdoptedRun extends RunEvents {
+  readonly assignment: KeptAssignment
+  /** What the backend had given to `starting`. */
+  readonly kept: unknown
+}
+
+/** What goes on between the runner and a run under way. */
+export interface RunEvents {
   /**
    * Aborted at most once, with a `StopReason`. The backend then kills the whole tree at once, calls `exited` and
    * returns as ever. It may be aborted before `starting` too, which then throws.
@@ -128,10 +151,11 @@ export interface Run {
    * To be called immediately before each phase's process may start, from here or elsewhere. Spools `starting`, begins
    * the phase's time limit (`limitMs`: the compiler's own, or `limits.timeout_sec`). To be called again for the same
    * phase when it is known to start only now: then its time begins anew.
+   * `kept` of the first call is spooled with it where the backend can adopt: what that takes, as JSON, and no secret.
    *
    * @throws {NotStarted} when it must not start: stopped, lease run out, spool can't write. Clean up, let it through.
    */
-  starting(phase: Phase, limitMs: number): void
+  starting(phase: Phase, limitMs: number, kept?: object): void
   /**
    * To be called as soon as the phase's main process has ended, before its pipes are drained. From here on neither
    * time limit nor cancel count. `tookMs` is how long it ran, where that was measured beside it.

@@ -52,7 +52,7 @@ export class Lease {
     return this.#age() < this.#parts.time.leaseMs
   }
 
-  /** Tells each time that the lease runs out, until `close`. */
+  /** Tells each time that the lease runs out, until `close`; also of one that had run out when an earlier process died. */
   watch(events: LeaseEvents): void {
     this.#watch(this.#parts.time.leaseMs, () => events.ended())
     this.#watch(this.#parts.time.lostAfterMs, () => events.lost())
@@ -70,7 +70,7 @@ export class Lease {
   /** Looks again when the newest acknowledgement would reach `afterMs`, and calls once for each acknowledgement. */
   #watch(afterMs: number, call: () => void): void {
     const index = this.#timers.length
-    let calledFor = this.#sentAt
+    let calledFor = -Infinity
     const look = (): void => {
       const due = this.#age() >= afterMs
       if (due && calledFor !== this.#sentAt) {

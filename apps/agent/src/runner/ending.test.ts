@@ -69,7 +69,7 @@ describe('Ending', () => {
     ending.begin('run', 60_000)
     at(105)
     expect(ending.exited(100).ms).toBe(100)
-    expect(ending.times).toEqual({ startedAt: 5, endedAt: 105, ranMs: 100, durationMs: 100 })
+    expect(ending.times).toEqual({ startedAt: 5, endedAt: 105, ranMs: 100, durationMs: 100, measured: true })
   })
 
   it('measures each phase and both together', () => {
@@ -82,6 +82,6 @@ describe('Ending', () => {
     ending.begin('run', 60_000)
     at(150)
     expect(ending.exited().ms).toBe(30)
-    expect(ending.times).toEqual({ startedAt: 10, endedAt: 150, ranMs: 30, durationMs: 130 })
+    expect(ending.times).toEqual({ startedAt: 10, endedAt: 150, ranMs: 30, durationMs: 130, measured: false })
   })
 })

@@ -18,6 +18,8 @@ export class Ending {
   #endedAt: number | undefined
   #ranMs: number | undefined
   #durationMs = 0
+  /** Whether all that it lasted was measured beside it. */
+  #measured = true
 
   constructor(monotonic: Monotonic) {
     this.#monotonic = monotonic
@@ -39,12 +41,19 @@ export class Ending {
   }
 
   /** Monotonic; undefined where it did not come to that. `durationMs` is all phases, `ranMs` the program's own. */
-  get times(): { startedAt?: number; endedAt?: number; ranMs?: number; durationMs: number } {
+  get times(): {
+    startedAt?: number
+    endedAt?: number
+    ranMs?: number
+    durationMs: number
+    measured: boolean
+  } {
     return {
       startedAt: this.#startedAt,
       endedAt: this.#endedAt,
       ranMs: this.#ranMs,
       durationMs: this.#durationMs,
+      measured: this.#measured,
     }
   }
 
@@ -79,6 +88,7 @@ export class Ending {
     this.#endedPhases += 1
     this.#endedAt = this.#monotonic()
     const ms = tookMs ?? this.#endedAt - phase.startedAt
+    this.#measured &&= tookMs !== undefined
     // What we hear of a start comes a moment after it.
     if (this.#endedPhases === 1) this.#startedAt = Math.min(phase.startedAt, this.#endedAt - ms)
     this.#durationMs += ms

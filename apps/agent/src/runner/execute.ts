@@ -1,4 +1,4 @@
-import { dependenciesFor, emptyResult } from '@errand/shared'
+import { dependenciesFor, emptyResult, keptAssignment } from '@errand/shared'
 import type {
   Assignment,
   ExecutorSettings,
@@ -10,13 +10,16 @@ import type {
 } from '@errand/shared'
 import { Lost, Missing, NotStarted, Rejected } from '../backends/backend.ts'
 import type { Run, RunEnd } from '../backends/backend.ts'
+import type { ServerClock } from '../connection/server-clock.ts'
 import { crashPoint } from '../crash-point.ts'
+import type { KeptRun } from '../spool/kept-run.ts'
 import { refusal } from '../policy.ts'
+import { adopt } from './adopt.ts'
 import { InputUnavailable, readInput } from './input.ts'
 import { maintain } from './maintain.ts'
 import { Output } from './output.ts'
 import { errorOfStop, errorText, fittingReport, outcomeOf, outcomeOfStop, rounded } from './result.ts'
-import type { RunnerParts, RunningJob } from './runner.ts'
+import type { AdoptedJob, AssignedJob, RunnerParts, RunningJob } from './runner.ts'
 
 type Ended = Partial<RunResult> & Pick<RunResult, 'outcome'> & Partial<Pick<RunEnd, 'gone'>>
 
@@ -77,7 +80,7 @@ function openOutput(job: RunningJob, parts: RunnerParts, onSpoolFailure: (error:
       // The spool has forgotten it: what its program says while it dies would stay there for ever.
       if (job.dropped) return
       spool.append(job, stream, offset, bytes)
-      if (offset === 0) crashPoint('first_chunk')
+      crashPoint(offset === 0 ? 'first_chunk' : 'mid_output')
       delivery.spooled(job, stream, offset + bytes.length)
     },
     onSpoolFailure,
@@ -91,57 +94,74 @@ async function run(
   output: Output,
   spoolFailed: (error: unknown) => void,
 ): Promise<Ended | Missing | string> {
-  const { assignment, ending } = job
   try {
-    const refused = refusal(parts.policy, assignment)
+    if (job.adopted) return endedBy(job, await adopt(job, parts, output))
+    const refused = refusal(parts.policy, job.assignment)
     if (refused !== undefined) throw new Rejected(refused)
-    const mayStart = () => parts.lease.alive
-    if (assignment.type !== 'code.execute') {
-      const begin = starting(job, parts, spoolFailed)
-      const limitMs = assignment.limits.timeout_sec * 1_000
-      const brought = await maintain(job, parts, output, () => begin('run', limitMs))
-      return { outcome: 'succeeded', phase: 'run', exit_code: 0, brought }
-    }
-    const submission = await readInput(assignment, { ...parts, mayStart }, ending.signal)
-    output.onLimit = () => {
-      if (submission.on_output_limit === 'kill') ending.stop('output_limit')
-    }
-    const end = await job.backend.run({
-      assignment,
-      submission,
-      dependencies: dependenciesOf(assignment, submission),
-      slot: job.slot,
-      signal: ending.signal,
-      starting: starting(job, parts, spoolFailed),
-      exited: (tookMs) => ending.exited(tookMs),
-      output: (stream: Stream, bytes: Uint8Array) => output.write(stream, bytes),
-      counted: (stream: Stream, bytes: number) => output.counted(stream, bytes),
-    } satisfies Run)
-    crashPoint('exited')
-    return endedBy(job, end)
+    if (job.assignment.type === 'code.execute')
+      return endedBy(job, await runCode(job, parts, output, spoolFailed))
+    const begin = starting(job, parts, spoolFailed)
+    const limitMs = job.assignment.limits.timeout_sec * 1_000
+    const brought = await maintain(job, parts, output, () => begin('run', limitMs))
+    return { outcome: 'succeeded', phase: 'run', exit_code: 0, brought }
   } catch (error) {
     return endedWithout(job, parts, error)
   } finally {
-    ending.exited()
+    job.ending.exited()
   }
+}
+
+async function runCode(
+  job: AssignedJob,
+  parts: RunnerParts,
+  output: Output,
+  spoolFailed: (error: unknown) => void,
+): Promise<RunEnd> {
+  const { assignment, backend, ending } = job
+  const mayStart = () => parts.lease.alive
+  const submission = await readInput(assignment, { ...parts, mayStart }, ending.signal)
+  const { on_output_limit: onOutputLimit } = submission
+  output.onLimit = () => {
+    if (onOutputLimit === 'kill') ending.stop('output_limit')
+  }
+  return backend.run({
+    assignment,
+    submission,
+    dependencies: dependenciesOf(assignment, submission),
+    slot: job.slot,
+    signal: ending.signal,
+    starting: starting(job, parts, spoolFailed, backend.adopt && { onOutputLimit }),
+    exited: (tookMs) => ending.exited(tookMs),
+    output: (stream: Stream, bytes: Uint8Array) => output.write(stream, bytes),
+    counted: (stream: Stream, bytes: number) => output.counted(stream, bytes),
+  } satisfies Run)
 }
 
 function dependenciesOf({ executor, runtime }: Assignment, { dependencies }: Submission): string[] {
   return dependenciesFor(executor.settings as ExecutorSettings, runtime, dependencies)
 }
 
+/** @param adoptable of a run that could be adopted should we die: what else is to be kept of it */
 function starting(
-  job: RunningJob,
+  job: AssignedJob,
   parts: RunnerParts,
   spoolFailed: (error: unknown) => void,
+  adoptable?: Pick<KeptRun, 'onOutputLimit'>,
 ): Run['starting'] {
-  const { spool, delivery, lease, clock, time } = parts
-  return (phase: Phase, limitMs: number) => {
+  const { spool, delivery, lease, clock, monotonic, time } = parts
+  const keep = (onOutputLimit: KeptRun['onOutputLimit'], backend: unknown): KeptRun => ({
+    assignment: keptAssignment.parse(job.assignment),
+    slot: job.slot,
+    prepareMs: monotonic() - job.assignedAt,
+    onOutputLimit,
+    backend,
+  })
+  return (phase: Phase, limitMs: number, kept?: object) => {
     if (!job.ending.goesOn) throw new NotStarted(`it is to end: ${job.ending.reason}`)
     if (!lease.alive) throw new NotStarted("the agent's lease ran out before it could start")
     if (!job.ending.started) {
       try {
-        spool.starting(job, clock.now())
+        spool.starting(job, clock.now(), adoptable && keep(adoptable.onOutputLimit, kept))
       } catch (error) {
         spoolFailed(error)
         throw new NotStarted("the agent's disk takes no more")
@@ -155,6 +175,7 @@ function starting(
 }
 
 function endedBy(job: RunningJob, end: RunEnd): Ended {
+  crashPoint('exited')
   const { killed_for: _, ...facts } = end
   const { reason } = job.ending
   return {
@@ -167,7 +188,9 @@ function endedBy(job: RunningJob, end: RunEnd): Ended {
 
 /** The backend came to no end of a program: stopped before, refused, or our own failure. */
 function endedWithout(job: RunningJob, parts: RunnerParts, error: unknown): Ended | Missing | string {
-  const { reason, started } = job.ending
+  const { reason } = job.ending
+  // Of what was adopted its backend says when it is certain that nothing ran.
+  const started = job.ending.started || (job.adopted !== undefined && !(error instanceof NotStarted))
   const ownFault = !(
     error instanceof Rejected ||
     error instanceof Missing ||
@@ -196,16 +219,40 @@ function complete(
   totals: Record<Stream, StreamTotals>,
   ended: Ended,
 ): RunResult {
-  const { startedAt, endedAt, ranMs, durationMs } = job.ending.times
   return rounded({
     ...emptyResult(hostname, totals),
-    start_time_ms: startedAt === undefined ? null : clock.at(startedAt),
-    end_time_ms: endedAt === undefined ? null : clock.at(endedAt),
-    duration_sec: startedAt === undefined ? null : durationMs / 1000,
-    prepare_ms: startedAt === undefined ? null : startedAt - job.assignedAt,
-    run_ms: ranMs ?? null,
+    ...(job.adopted ? adoptedTimes(job, clock) : times(job, clock)),
     ...ended,
     hostname: ended.hostname ?? hostname,
     error: ended.error ? errorText(ended.error) : null,
   })
+}
+
+type Times = Pick<RunResult, 'start_time_ms' | 'end_time_ms' | 'duration_sec' | 'prepare_ms' | 'run_ms'>
+
+function times({ ending, assignedAt }: RunningJob, clock: ServerClock): Times {
+  const { startedAt, endedAt, ranMs, durationMs } = ending.times
+  return {
+    start_time_ms: startedAt === undefined ? null : clock.at(startedAt),
+    end_time_ms: endedAt === undefined ? null : clock.at(endedAt),
+    duration_sec: startedAt === undefined ? null : durationMs / 1000,
+    prepare_ms: startedAt === undefined ? null : startedAt - assignedAt,
+    run_ms: ranMs ?? null,
+  }
+}
+
+/** We saw neither its start nor, where it ended before we came, its end: but its box may have measured how long it took. */
+function adoptedTimes({ ending, adopted }: AdoptedJob, clock: ServerClock): Times {
+  const { endedAt, ranMs, durationMs, measured } = ending.times
+  const start_time_ms = adopted.startedAtMs!
+  const end = measured
+    ? Math.round(start_time_ms + durationMs)
+    : Math.max(start_time_ms, clock.at(endedAt ?? 0))
+  return {
+    start_time_ms,
+    end_time_ms: endedAt === undefined ? null : end,
+    duration_sec: endedAt === undefined ? null : measured ? durationMs / 1000 : (end - start_time_ms) / 1000,
+    prepare_ms: adopted.run.prepareMs,
+    run_ms: measured ? (ranMs ?? null) : null,
+  }
 }

@@ -4,7 +4,7 @@ import type { Maintenance } from '../backends/backend.ts'
 import { crashPoint } from '../crash-point.ts'
 import type { Output } from './output.ts'
 import { errorText } from './result.ts'
-import type { RunnerParts, RunningJob } from './runner.ts'
+import type { AssignedJob, RunnerParts } from './runner.ts'
 
 /** How long a progress that follows another is kept back, so that only the newest is told. */
 const toldEveryMs = 500
@@ -15,7 +15,7 @@ const toldEveryMs = 500
  * @throws what its backend does
  */
 export async function maintain(
-  job: RunningJob,
+  job: AssignedJob,
   { delivery, clock, log: agentLog }: RunnerParts,
   output: Output,
   starting: Maintenance['starting'],

@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto'
 import { sizeLimits } from '@errand/shared'
 import type { Stream, StreamTotals } from '@errand/shared'
+import { Replay } from './replay.ts'
 
 export interface OutputParts {
   /** The most bytes of each stream that are stored; exactly so many pass uncut. */
@@ -21,6 +22,8 @@ interface StreamState {
   truncated: boolean
   pending: Uint8Array[]
   hash: ReturnType<typeof createHash>
+  /** Of an adopted run. */
+  replay?: Replay
 }
 
 /**
@@ -38,8 +41,26 @@ export class Output {
     this.#parts = parts
   }
 
-  write(stream: Stream, bytes: Uint8Array): void {
+  /** Goes on with a stream of which an earlier process stored this, and which comes from its beginning. */
+  resume(stream: Stream, stored: Iterable<Uint8Array>): void {
     const state = this.#streams[stream]
+    for (const bytes of stored) {
+      state.hash.update(bytes)
+      state.stored += bytes.length
+    }
+    state.bytes = state.taken = state.stored
+    state.replay = new Replay(state.stored, state.hash.copy().digest())
+  }
+
+  /** Whether all that was resumed has come again. */
+  get caughtUp(): boolean {
+    return Object.values(this.#streams).every(({ replay }) => replay?.isOver ?? true)
+  }
+
+  /** @throws {Lost} where what was resumed is not what comes again */
+  write(stream: Stream, written: Uint8Array): void {
+    const state = this.#streams[stream]
+    const bytes = state.replay?.take(written) ?? written
     const room = state.truncated ? 0 : this.#parts.capBytes - state.taken
     state.bytes += bytes.length
     const kept = bytes.length > room ? bytes.subarray(0, room) : bytes

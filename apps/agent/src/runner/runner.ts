@@ -2,6 +2,7 @@ import type {
   AgentPolicy,
   Assignment,
   ExecutorType,
+  KeptAssignment,
   SlotClass,
   Slots as SlotCounts,
   TimeConstants,
@@ -15,7 +16,8 @@ import type { ServerClock } from '../connection/server-clock.ts'
 import { crashPoint } from '../crash-point.ts'
 import type { Delivery } from '../delivery/delivery.ts'
 import type { Log } from '../log.ts'
-import type { Spool } from '../spool/spool.ts'
+import type { KeptRun } from '../spool/kept-run.ts'
+import type { Spool, SpooledJob } from '../spool/spool.ts'
 import { Ending } from './ending.ts'
 import { execute } from './execute.ts'
 import { Slots } from './slots.ts'
@@ -38,9 +40,27 @@ export interface RunnerParts {
 }
 
 /** A job under way on this agent, from its assignment to its result. */
-export interface RunningJob extends Claim {
+export type RunningJob = AssignedJob | AdoptedJob
+
+/** One that has come from the API. */
+export interface AssignedJob extends JobUnderWay {
   readonly assignment: Assignment
   readonly backend: Backend
+  readonly adopted?: undefined
+}
+
+/** One whose program an earlier agent of this directory had started. */
+export interface AdoptedJob extends JobUnderWay {
+  readonly assignment: KeptAssignment
+  readonly adopted: Adoptable
+}
+
+/** What there is of a job that can be adopted. */
+export interface Adoptable extends SpooledJob {
+  run: KeptRun
+}
+
+interface JobUnderWay extends Claim {
   readonly slot: number
   readonly ending: Ending
   /** Its program has ended: another may run in its slot. May be called twice. */
@@ -68,7 +88,7 @@ export class Runner {
   /** Starts the job or hands it back with the reason; a claim that was seen before is ignored. */
   assign(assignment: Assignment): void {
     crashPoint('recv_claim')
-    const { spool, delivery, monotonic, backends } = this.#parts
+    const { spool, delivery, backends } = this.#parts
     const claim = { id: assignment.id, fence: assignment.fence }
     if (spool.hasSeen(claim)) return
     this.#slots.used(assignment.slot_class)
@@ -88,20 +108,25 @@ export class Runner {
     }
     crashPoint('accepted')
     delivery.hold(claim, 'accepted')
-    const ending = new Ending(monotonic)
-    const vacate = this.#vacateOnce(assignment.slot_class)
-    const job = {
-      ...claim,
-      assignment,
-      backend,
-      slot,
-      ending,
-      vacate,
-      assignedAt: monotonic(),
-      dropped: false,
-    }
-    this.#jobs.set(claimKey(claim), job)
-    void this.#run(job)
+    void this.#run({ ...this.#underWay(claim, assignment.slot_class, slot), assignment, backend })
+  }
+
+  /** Goes on with a job whose agent died, in the slot that it had. To be called at start, before anything is granted. */
+  adopt(adopted: Adoptable): void {
+    const { spool, delivery, time, log } = this.#parts
+    const { id, fence, run } = adopted
+    const { assignment, slot } = run
+    const claim = { id, fence }
+    this.#spoolOrFail(() => spool.adopting(claim))
+    log.info({ execution_id: id, fence }, 'goes on with what the agent before had started')
+    this.#slots.occupy(assignment.slot_class, slot)
+    delivery.hold(claim, 'starting')
+    const ends = spool.ends(claim)
+    delivery.spooled(claim, 'stdout', ends.stdout)
+    delivery.spooled(claim, 'stderr', ends.stderr)
+    const proved = setTimeout(() => this.#spoolOrFail(() => spool.adopted(claim)), time.adoptionProvedMs)
+    const job = { ...this.#underWay(claim, assignment.slot_class, slot), assignment, adopted }
+    void this.#run(job).finally(() => clearTimeout(proved))
   }
 
   /** An assignment that came for a slot of this class and can't be read goes back. */
@@ -174,7 +199,28 @@ export class Runner {
     }, time.pollEveryMs).unref()
   }
 
+  #underWay(claim: Claim, slots: SlotClass, slot: number): JobUnderWay {
+    const { monotonic } = this.#parts
+    return {
+      ...claim,
+      slot,
+      ending: new Ending(monotonic),
+      vacate: this.#vacateOnce(slots),
+      assignedAt: monotonic(),
+      dropped: false,
+    }
+  }
+
+  #spoolOrFail(write: () => void): void {
+    try {
+      write()
+    } catch (error) {
+      this.spoolFailed(error)
+    }
+  }
+
   async #run(job: RunningJob): Promise<void> {
+    this.#jobs.set(claimKey(job), job)
     try {
       await execute(job, this.#parts, (error) => this.spoolFailed(error))
     } finally {

@@ -6,6 +6,8 @@ interface ClassSlots {
   free: number
   /** Where a run may take place: its uid, its directories. */
   places: number[]
+  /** Places are below this. */
+  count: number
   /** Told the API, and no assignment has come for it yet. */
   granted: number
 }
@@ -26,21 +28,35 @@ export class Slots {
   readonly #classes: Record<SlotClass, ClassSlots>
 
   constructor(counts: SlotCounts) {
-    const make = (count: number): ClassSlots => ({
-      free: count,
-      // The lowest number is taken first: a mostly idle agent uses few.
-      places: Array.from({ length: placesFor(count) }, (_, place) => placesFor(count) - 1 - place),
-      granted: 0,
-    })
+    const make = (slots: number): ClassSlots => {
+      const count = placesFor(slots)
+      return {
+        free: slots,
+        // The lowest number is taken first: a mostly idle agent uses few.
+        places: Array.from({ length: count }, (_, place) => count - 1 - place),
+        count,
+        granted: 0,
+      }
+    }
     this.#classes = { run: make(counts.run), ssh: make(counts.ssh), maintenance: make(counts.maintenance) }
   }
 
   /** A place for an assignment that has come; undefined when every slot is taken, or no place is clear. */
   take(name: SlotClass): number | undefined {
     const slots = this.#classes[name]
-    if (slots.free === 0 || slots.places.length === 0) return undefined
+    if (slots.free <= 0 || slots.places.length === 0) return undefined
     slots.free -= 1
     return slots.places.pop()
+  }
+
+  /**
+   * Of a run that an earlier process left in its place. With fewer slots than then there may be less than none free, and
+   * its place may be beyond those there are.
+   */
+  occupy(name: SlotClass, place: number): void {
+    const slots = this.#classes[name]
+    slots.free -= 1
+    slots.places = slots.places.filter((one) => one !== place)
   }
 
   /** Its program has ended: another may run. */
@@ -50,7 +66,8 @@ export class Slots {
 
   /** Nothing of it is left in its place. */
   clear(name: SlotClass, place: number): void {
-    this.#classes[name].places.push(place)
+    const { places, count } = this.#classes[name]
+    if (place < count) places.push(place)
   }
 
   /** An assignment has come: it used up what was granted, whether it is taken or not. */

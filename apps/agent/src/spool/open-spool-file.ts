@@ -31,8 +31,15 @@ function open(path: string): DatabaseSync {
   db.exec('PRAGMA journal_mode = WAL')
   db.exec('PRAGMA synchronous = OFF')
   db.exec('PRAGMA journal_size_limit = 16777216')
-  db.exec(schema)
+  bringUpToDate(db)
   return db
+}
+
+function bringUpToDate(db: DatabaseSync): void {
+  const version = Number(db.prepare('PRAGMA user_version').get()?.['user_version'])
+  for (const [index, statements] of versions.entries())
+    if (index >= version)
+      db.exec(`BEGIN IMMEDIATE; ${statements}; PRAGMA user_version = ${index + 1}; COMMIT`)
 }
 
 const sqliteCorrupt = 11
@@ -46,7 +53,10 @@ function isDamage(error: unknown): boolean {
   )
 }
 
-const schema = `
+/** Each brings a file to the next version. Those that are out there are changed no more; agents of before read on what they know. */
+const versions = [
+  // Files of the first agents are this and say 0.
+  `
   CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
   CREATE TABLE IF NOT EXISTS seen (rowid INTEGER PRIMARY KEY, id TEXT NOT NULL, fence INTEGER NOT NULL);
   CREATE TABLE IF NOT EXISTS held (
@@ -69,5 +79,10 @@ const schema = `
     fence INTEGER NOT NULL,
     json TEXT NOT NULL,
     PRIMARY KEY (id, fence)
-  ) WITHOUT ROWID;
-`
+  ) WITHOUT ROWID
+  `,
+  `
+  ALTER TABLE held ADD COLUMN run TEXT;
+  ALTER TABLE held ADD COLUMN adoptions INTEGER NOT NULL DEFAULT 0
+  `,
+]

@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto'
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { DatabaseSync } from 'node:sqlite'
 import { emptyResult } from '@errand/shared'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { Spool } from './spool.ts'
@@ -37,9 +38,9 @@ describe('Spool', () => {
     reopen()
     expect(new Set(spool.held())).toEqual(
       new Set([
-        { ...accepted, state: 'accepted', startedAtMs: null },
-        { ...starting, state: 'starting', startedAtMs: 1_234 },
-        { ...ended, state: 'ended', startedAtMs: 5_678 },
+        { ...accepted, state: 'accepted', startedAtMs: null, run: null, adoptions: 0 },
+        { ...starting, state: 'starting', startedAtMs: 1_234, run: null, adoptions: 0 },
+        { ...ended, state: 'ended', startedAtMs: 5_678, run: null, adoptions: 0 },
       ]),
     )
     expect(spool.ends(ended)).toEqual({ stdout: 7, stderr: 2 })
@@ -78,6 +79,37 @@ describe('Spool', () => {
     reopen()
     expect(spool.ends(claim)).toEqual({ stdout: 0, stderr: 0 })
     expect(spool.result(claim)).toBeUndefined()
+  })
+
+  it('counts the agents that died of what they adopted, until one lives on', () => {
+    const claim = newClaim()
+    spool.accept(claim)
+    spool.starting(claim, 1)
+    for (const adoptions of [1, 2]) {
+      spool.adopting(claim)
+      reopen()
+      expect(spool.held()).toMatchObject([{ adoptions }])
+    }
+    spool.adopted(claim)
+    expect(spool.held()).toMatchObject([{ adoptions: 0 }])
+  })
+
+  it('takes over the file of an agent that knew nothing of adoption', () => {
+    const { id } = spool
+    const claim = newClaim()
+    spool.accept(claim)
+    spool.append(claim, 'stdout', 0, Buffer.from('abc'))
+    spool.close()
+    const old = new DatabaseSync(join(dir, 'spool.sqlite'))
+    for (const column of ['run', 'adoptions']) old.exec(`ALTER TABLE held DROP COLUMN ${column}`)
+    old.exec('PRAGMA user_version = 0')
+    old.close()
+    spool = new Spool(dir, 'boot-1')
+    expect(spool.id).toBe(id)
+    expect(spool.held()).toEqual([
+      { ...claim, state: 'accepted', startedAtMs: null, run: null, adoptions: 0 },
+    ])
+    expect(spool.ends(claim)).toEqual({ stdout: 3, stderr: 0 })
   })
 
   it('has an id of its own that stays with the file', () => {

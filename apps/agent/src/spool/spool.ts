@@ -4,11 +4,16 @@ import type { DatabaseSync, StatementSync } from 'node:sqlite'
 import type { Held, Offsets, RunResult, Stream } from '@errand/shared'
 import { claimKey } from '../claim.ts'
 import type { Claim } from '../claim.ts'
+import type { KeptRun } from './kept-run.ts'
 import { openSpoolFile } from './open-spool-file.ts'
 
 export interface SpooledJob extends Held {
   /** When its program was started, Unix milliseconds of the API's clock; null while `accepted`. */
   startedAtMs: number | null
+  /** Null where it can't be adopted. */
+  run: KeptRun | null
+  /** How many agents in a row have adopted it and died at once. */
+  adoptions: number
 }
 
 /** How many of the newest claims are remembered, so that one that is sent twice is started once. */
@@ -61,13 +66,24 @@ export class Spool {
   }
 
   /** To be called immediately before the program starts. */
-  starting({ id, fence }: Claim, startedAtMs: number): void {
+  starting({ id, fence }: Claim, startedAtMs: number, run?: KeptRun): void {
     this.#run(
-      "UPDATE held SET state = 'starting', started_at_ms = ? WHERE id = ? AND fence = ?",
+      "UPDATE held SET state = 'starting', started_at_ms = ?, run = ? WHERE id = ? AND fence = ?",
       startedAtMs,
+      run === undefined ? null : JSON.stringify(run),
       id,
       fence,
     )
+  }
+
+  /** To be called immediately before it is adopted. */
+  adopting({ id, fence }: Claim): void {
+    this.#run('UPDATE held SET adoptions = adoptions + 1 WHERE id = ? AND fence = ?', id, fence)
+  }
+
+  /** The agent lives on with what it adopted. */
+  adopted({ id, fence }: Claim): void {
+    this.#run('UPDATE held SET adoptions = 0 WHERE id = ? AND fence = ?', id, fence)
   }
 
   append({ id, fence }: Claim, stream: Stream, offset: number, bytes: Uint8Array): void {
@@ -101,6 +117,17 @@ export class Spool {
     return row ? row.bytes.subarray(offset - row.offset) : new Uint8Array(0)
   }
 
+  /** All of one stream, piece by piece. */
+  *pieces(claim: Claim, stream: Stream): Generator<Uint8Array> {
+    const end = this.ends(claim)[stream]
+    for (let offset = 0; offset < end;) {
+      const bytes = this.read(claim, stream, offset)
+      if (bytes.length === 0) throw new Error('the spool has a gap in its output')
+      yield bytes
+      offset += bytes.length
+    }
+  }
+
   /** How much output of a job is here, which is all of it: it stays until its result is delivered. */
   ends({ id, fence }: Claim): Offsets {
     const ends = { stdout: 0, stderr: 0 }
@@ -119,7 +146,10 @@ export class Spool {
   }
 
   held(): SpooledJob[] {
-    return this.#all<SpooledJob>('SELECT id, fence, state, started_at_ms AS "startedAtMs" FROM held')
+    const rows = this.#all<Omit<SpooledJob, 'run'> & { run: string | null }>(
+      'SELECT id, fence, state, started_at_ms AS "startedAtMs", run, adoptions FROM held',
+    )
+    return rows.map((row) => ({ ...row, run: row.run === null ? null : (JSON.parse(row.run) as KeptRun) }))
   }
 
   /** Delivered, handed back or no longer ours. */
@@ -175,7 +205,7 @@ export class Spool {
     }
   }
 
-  #run(sql: string, ...values: (string | number | Uint8Array)[]): void {
+  #run(sql: string, ...values: (string | number | Uint8Array | null)[]): void {
     this.#prepare(sql).run(...values)
   }
 

@@ -27,11 +27,20 @@ export interface AgentUnderTest extends AsyncDisposable {
 /** An agent in this process with the fake backend and two slots, known to the scripted API. */
 export function startAgent(
   api: ScriptedApi,
-  given: { time?: Partial<TimeConstants>; policy?: object; slots?: number; backend?: Partial<Backend> } = {},
+  given: {
+    time?: Partial<TimeConstants>
+    policy?: object
+    slots?: number
+    backend?: Partial<Backend>
+    /** What an agent that died left in its spool. */
+    left?: (spool: Spool) => void
+  } = {},
 ): AgentUnderTest {
   const agentDir = mkdtempSync(join(tmpdir(), 'errand-agent-'))
   const key = readOrCreateKey(agentDir)
   const spool = new Spool(agentDir, 'boot-1')
+  given.left?.(spool)
+  const backend = { ...createFake(), ...given.backend }
   const agent = new Agent({
     clock: new ServerClock(monotonic),
     url: api.url,
@@ -40,7 +49,7 @@ export function startAgent(
     policy: agentPolicy.parse(given.policy ?? {}),
     spool,
     bootId: 'boot-1',
-    backends: { localhost: { ...createFake(), ...given.backend } },
+    backends: { [backend.type]: backend },
     slots: { run: given.slots ?? 2, ssh: 0, maintenance: 2 },
     hostname: 'host',
     version: '0',

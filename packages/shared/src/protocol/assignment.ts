@@ -40,6 +40,12 @@ export const assignment = z.object({
 })
 export type Assignment = z.infer<typeof assignment>
 
+/** What an agent may keep of it on its disk: neither settings, which hold secrets, nor what was submitted. */
+export const keptAssignment = assignment
+  .omit({ request: true, input: true })
+  .extend({ executor: assignment.shape.executor.omit({ settings: true }) })
+export type KeptAssignment = z.infer<typeof keptAssignment>
+
 /** The part of it that says where and how code would run, for a check of that. */
 export const assignedExecutor = assignment.pick({
   executor: true,

@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { z } from 'zod'
 import { Missing, Rejected } from '../backend.ts'
-import type { Backend, Run, RunEnd } from '../backend.ts'
+import type { AdoptedRun, Backend, Run, RunEnd } from '../backend.ts'
 
 /** One thing that the fake program does. */
 const step = z.union([
@@ -80,7 +80,16 @@ async function runScript(run: Run): Promise<RunEnd> {
   const { prepare_ms, reject, steps } = script.parse(JSON.parse(run.submission.code ?? ''))
   if (reject !== undefined) throw new Rejected(reject)
   await pause(prepare_ms, run.signal)
-  run.starting('run', run.assignment.limits.timeout_sec * 1000)
+  return runSteps(run, steps)
+}
+
+/** `Backend.adopt` of a fake whose programs do the same whoever looks on: all of it is told once more. */
+export function adoptFake(run: AdoptedRun): Promise<RunEnd> {
+  return runSteps(run, (run.kept as { steps: Step[] }).steps)
+}
+
+async function runSteps(run: Run | AdoptedRun, steps: readonly Step[]): Promise<RunEnd> {
+  run.starting('run', run.assignment.limits.timeout_sec * 1000, { steps })
   let end: Pick<RunEnd, 'exit_code' | 'signal'> = { exit_code: 0, signal: null }
   for (const one of steps) {
     if ('sleep_ms' in one) await pause(one.sleep_ms, run.signal)
@@ -110,7 +119,7 @@ async function runScript(run: Run): Promise<RunEnd> {
 }
 
 /** How the program ended by this step; undefined when it goes on. */
-function perform(run: Run, one: Step): Pick<RunEnd, 'exit_code' | 'signal'> | undefined {
+function perform(run: Run | AdoptedRun, one: Step): Pick<RunEnd, 'exit_code' | 'signal'> | undefined {
   if ('stdout' in one) run.output('stdout', Buffer.from(one.stdout.repeat(one.times)))
   if ('stderr' in one) run.output('stderr', Buffer.from(one.stderr.repeat(one.times)))
   if ('mark' in one) appendFileSync(one.mark, `${run.assignment.id} ${run.assignment.fence}\n`)
