@@ -58,7 +58,7 @@ export const jobs = pgTable(
     priority: integer('priority').notNull().default(0),
     attempt: integer('attempt').notNull().default(0),
     max_attempts: integer('max_attempts').notNull().default(1),
-    /** Claims that ended without proof that they never started, and without a result. */
+    /** Claims that ended without a result, and without proof that they never started or because their agent died of them. */
     lost_claims: integer('lost_claims').notNull().default(0),
     /** 0 before the first claim. */
     fence: bigint('fence', { mode: 'number' }).notNull().default(0),

@@ -12,6 +12,7 @@ import { Delivery } from './delivery/delivery.ts'
 import type { AgentKey, Enrolled } from './identity.ts'
 import type { Log } from './log.ts'
 import { recover } from './recover.ts'
+import { Reassignments } from './runner/reassignments.ts'
 import { Runner } from './runner/runner.ts'
 import type { Spool } from './spool/spool.ts'
 import { StockReport } from './stock-report.ts'
@@ -44,6 +45,7 @@ export class Agent {
   readonly #connection: Connection
   readonly #backends: Backend[]
   readonly #stock: StockReport
+  readonly #reassignments = new Reassignments()
   #runtimes: AgentReport['runtimes'] = {}
   #drained: Promise<void> | undefined
   #killed = new AbortController()
@@ -173,6 +175,7 @@ export class Agent {
           session,
           jobs.filter((job) => job.verdict === 'keep'),
         )
+        this.#reassignments.attach(session)
         this.#stock.attach((stock) => session.send({ type: 'stock', stock }))
         this.#parts.log.info({ jobs: jobs.length }, 'connected to the API')
       },
@@ -182,6 +185,7 @@ export class Agent {
       notUnderstood: (claim, slots) => this.#runner.handBackUnread(claim, slots),
       closed: () => {
         this.#delivery.detach()
+        this.#reassignments.detach()
         this.#stock.detach()
       },
     }
@@ -191,6 +195,8 @@ export class Agent {
     switch (message.type) {
       case 'assign':
         return this.#runner.assign(message.job)
+      case 'reassigned':
+        return this.#reassignments.answered(message)
       case 'cancel':
         return this.#runner.cancel(message)
       case 'output_stored':

@@ -44,7 +44,8 @@ describe('an agent that is killed', () => {
       const given = api.assign(job())
       expect(await first.exit).toBe('SIGKILL')
       agents.start()
-      expect((await api.until(() => api.of('inventory')[1])).held).toEqual([])
+      const held = { id: given.id, fence: given.fence, state: 'accepted', agent_died: true }
+      expect((await api.until(() => api.of('inventory')[1])).held).toEqual(point === 'accepted' ? [held] : [])
       // As the API would: a new claim of the same job.
       await api.until(() => api.credits > 0)
       const again = api.assign({ ...given, fence: given.fence + 1 })
@@ -52,6 +53,34 @@ describe('an agent that is killed', () => {
       expect(starts()).toBe(1)
     },
   )
+
+  it('over and over with one job serves the others, and goes on telling of it until that is heard', async () => {
+    const poison = job()
+    const env = { ERRAND_CRASH_AT: `accepted/${poison.id}` }
+    const first = agents.start(env)
+    await api.until(() => api.credits > 0)
+    expect(await api.result(api.assign(job()))).toMatchObject({ outcome: 'succeeded' })
+    await api.until(() => api.credits > 0)
+    api.assign(poison)
+    expect(await first.exit).toBe('SIGKILL')
+    // The link breaks before the answer; then the API is an older one, which keeps what it knows.
+    api.verdictOf = () => ({ verdict: 'keep', cancel: false })
+    api.interfere = (message, _, socket) => {
+      if (message.type === 'inventory') socket.terminate()
+      return message.type === 'inventory'
+    }
+    agents.start(env)
+    await api.until(() => api.of('inventory').length >= 2)
+    api.interfere = () => false
+    const held = api.of('inventory')[1]!.held.find(({ id }) => id === poison.id)
+    const { id, fence } = poison
+    expect(held).toEqual({ id, fence, state: 'accepted', agent_died: true })
+    await api.until(() => api.of('return').some((one) => one.id === id && one.fence === fence))
+    await api.until(() => api.credits > 0)
+    const other = job()
+    api.assign(other)
+    expect(await api.result(other)).toMatchObject({ outcome: 'succeeded' })
+  })
 
   it.each(['starting', 'started', 'first_chunk', 'exited'] satisfies CrashPoint[])(
     'at %s reports the job lost, with the output that it had',

@@ -1,3 +1,5 @@
+import type { Claim } from './claim.ts'
+
 /** Where tests let the agent die, in the order of an execution. */
 export type CrashPoint =
   | 'recv_claim'
@@ -14,9 +16,12 @@ export type CrashPoint =
   | 'acked_result'
 
 // Read once: each look into the environment costs as much as a write to the spool.
-const crashAt = process.env['ERRAND_CRASH_AT']
+const [crashAt, crashWith] = (process.env['ERRAND_CRASH_AT'] ?? '').split('/')
 
-/** Dies here, as a power cut of the process would have it, when `ERRAND_CRASH_AT` names this point. */
-export function crashPoint(point: CrashPoint): void {
-  if (crashAt === point) process.kill(process.pid, 'SIGKILL')
+/**
+ * Dies here, as a power cut of the process would have it, when `ERRAND_CRASH_AT` names this point: with any job, or as
+ * `POINT/ID` with that one alone.
+ */
+export function crashPoint(point: CrashPoint, { id }: Pick<Claim, 'id'>): void {
+  if (crashAt === point && (crashWith === undefined || crashWith === id)) process.kill(process.pid, 'SIGKILL')
 }

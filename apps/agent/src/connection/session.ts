@@ -114,6 +114,7 @@ export class Session {
       case 'renewed':
         return this.#renewed(message)
       case 'assign':
+      case 'reassigned':
       case 'cancel':
       case 'output_stored':
       case 'finished':
@@ -200,6 +201,9 @@ export class Session {
     const claim = assignment.pick({ id: true, fence: true, slot_class: true }).safeParse(job)
     if (type === 'assign' && claim.success)
       this.#parts.events.notUnderstood(claim.data, claim.data.slot_class)
+    // To an older agent than the one that began it.
+    else if (type === 'reassigned' && claim.success)
+      this.#parts.events.received({ type, id: claim.data.id, fence: claim.data.fence, job: null })
     else if (typeof type === 'string' && !apiMessage.options.some((one) => one.shape.type.value === type))
       this.#parts.log.debug({ type: type.slice(0, 64) }, 'a message of an unknown type')
     else this.#protocolError()

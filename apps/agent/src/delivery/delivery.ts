@@ -61,7 +61,12 @@ export class Delivery {
 
   /** For the inventory and each renewal. */
   held(): Held[] {
-    return [...this.#jobs.values()].map(({ id, fence, state }) => ({ id, fence, state }))
+    return [...this.#jobs.values()].map(({ id, fence, state, agentDied }) => ({
+      id,
+      fence,
+      state,
+      ...(agentDied && { agent_died: true }),
+    }))
   }
 
   /**
@@ -76,6 +81,11 @@ export class Delivery {
     this.#jobs.set(claimKey(claim), newHeldJob(claim, state))
   }
 
+  /** The agent before this one died with it, and had not started it: it is held until the API has heard that. */
+  holdDead(claim: Claim): void {
+    this.#jobs.set(claimKey(claim), { ...newHeldJob(claim, 'accepted'), agentDied: true })
+  }
+
   starting(claim: Claim): void {
     const job = this.#get(claim)
     if (job) job.state = 'starting'
@@ -85,7 +95,7 @@ export class Delivery {
   running(claim: Claim): void {
     const job = this.#get(claim)
     if (!job || job.state !== 'starting') return
-    crashPoint('started')
+    crashPoint('started', job)
     job.running = true
     this.#sender?.send({ type: 'started', id: job.id, fence: job.fence })
   }
@@ -114,7 +124,7 @@ export class Delivery {
 
   /** The same, and the job that brings what it needs is to be waited for. */
   lock(claim: Claim, need: MaintenanceType, reason: string): void {
-    crashPoint('locking')
+    crashPoint('locking', claim)
     this.forget(claim)
     const { id, fence } = claim
     this.#sender?.send({ type: 'lock', id, fence, need, reason: reason.slice(0, 1_000) })
@@ -161,8 +171,11 @@ export class Delivery {
     }
     for (const { id, fence, offsets } of stored) {
       const job = this.#get({ id, fence })
-      if (job) rewind(job, offsets)
-      else sender.send({ type: 'return', id, fence, reason: 'it was handed back while the agent connected' })
+      if (!job)
+        sender.send({ type: 'return', id, fence, reason: 'it was handed back while the agent connected' })
+      // To keep it says an older API, which does not count it.
+      else if (job.agentDied) this.handBack(job, 'its agent died before it had started it')
+      else rewind(job, offsets)
     }
     for (const job of this.#jobs.values())
       if (job.running && job.state === 'starting')
@@ -203,7 +216,7 @@ export class Delivery {
     switch (verdict) {
       case 'stored':
       case 'already':
-        crashPoint('acked_result')
+        crashPoint('acked_result', job)
         this.forget(job)
         return
       case 'stale':
@@ -292,7 +305,7 @@ export class Delivery {
     this.#bytesInFlight += payload.length
     const inline = { stdout: stdout.length, stderr: stderr.length }
     sender.send({ type: 'finish', id: job.id, fence: job.fence, inline, result }, payload, () =>
-      crashPoint('sent_result'),
+      crashPoint('sent_result', job),
     )
   }
 

@@ -11,6 +11,8 @@ export interface InFlight {
 /** A job that this agent holds, and how far its delivery is in the current session. */
 export interface HeldJob extends Claim {
   state: Held['state']
+  /** With it the agent before this one, which had not started it. */
+  agentDied: boolean
   /** Long enough under way to be said. */
   running: boolean
   /** Output that is in the spool. */
@@ -32,6 +34,7 @@ export function newHeldJob(claim: Claim, state: Held['state']): HeldJob {
     id: claim.id,
     fence: claim.fence,
     state,
+    agentDied: false,
     running: false,
     ends: { stdout: 0, stderr: 0 },
     sent: { stdout: 0, stderr: 0 },

@@ -62,7 +62,7 @@ export async function execute(
       // It is delivered from memory; should we die before, the job is lost.
       spoolFailed(error)
     }
-    crashPoint('spooled_result')
+    crashPoint('spooled_result', job)
     log.debug({ execution_id: job.id, fence: job.fence, outcome: result.outcome }, 'ended')
     delivery.ended(job, result)
   }
@@ -80,7 +80,7 @@ function openOutput(job: RunningJob, parts: RunnerParts, onSpoolFailure: (error:
       // The spool has forgotten it: what its program says while it dies would stay there for ever.
       if (job.dropped) return
       spool.append(job, stream, offset, bytes)
-      crashPoint(offset === 0 ? 'first_chunk' : 'mid_output')
+      crashPoint(offset === 0 ? 'first_chunk' : 'mid_output', job)
       delivery.spooled(job, stream, offset + bytes.length)
     },
     onSpoolFailure,
@@ -166,7 +166,7 @@ function starting(
         spoolFailed(error)
         throw new NotStarted("the agent's disk takes no more")
       }
-      crashPoint('starting')
+      crashPoint('starting', job)
       delivery.starting(job)
       setTimeout(() => delivery.running(job), time.runningAfterMs).unref()
     }
@@ -175,7 +175,7 @@ function starting(
 }
 
 function endedBy(job: RunningJob, end: RunEnd): Ended {
-  crashPoint('exited')
+  crashPoint('exited', job)
   const { killed_for: _, ...facts } = end
   const { reason } = job.ending
   return {

@@ -30,7 +30,7 @@ export async function maintain(
   try {
     const brought = await bring(work)
     log('info', `done in ${(brought.took_ms / 1_000).toFixed(1)} s`)
-    crashPoint('brought')
+    crashPoint('brought', job)
     return brought
   } catch (error) {
     agentLog.warn({ job_id: job.id, fence: job.fence, err: error }, 'a maintenance job came to nothing')

@@ -87,7 +87,7 @@ export class Runner {
 
   /** Starts the job or hands it back with the reason; a claim that was seen before is ignored. */
   assign(assignment: Assignment): void {
-    crashPoint('recv_claim')
+    crashPoint('recv_claim', assignment)
     const { spool, delivery, backends } = this.#parts
     const claim = { id: assignment.id, fence: assignment.fence }
     if (spool.hasSeen(claim)) return
@@ -106,7 +106,7 @@ export class Runner {
       this.spoolFailed(error)
       return this.#handBack(claim, "the agent's disk takes no more")
     }
-    crashPoint('accepted')
+    crashPoint('accepted', claim)
     delivery.hold(claim, 'accepted')
     void this.#run({ ...this.#underWay(claim, assignment.slot_class, slot), assignment, backend })
   }

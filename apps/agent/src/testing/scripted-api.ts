@@ -7,6 +7,7 @@ import { agentMessage, decodeFrame, encodeFrame, enrollment, signedHello, subpro
 import type { AgentMessage, ApiMessage, Assignment, Offsets, RunResult, Stream } from '@errand/shared'
 import { WebSocketServer } from 'ws'
 import type { WebSocket } from 'ws'
+import { claimKey } from '../claim.ts'
 
 export type From<Type extends AgentMessage['type']> = Extract<AgentMessage, { type: Type }>
 
@@ -30,6 +31,7 @@ export class ScriptedApi {
   readonly #http: Server
   readonly #sockets: WebSocketServer
   readonly #changed = new Set<() => void>()
+  readonly #assigned = new Map<string, Assignment>()
   readonly #publicKeys = new Map<string, string>()
   socket: WebSocket | undefined
   sessions = 0
@@ -39,11 +41,12 @@ export class ScriptedApi {
   /** Answers an agent's message in place of the API when it returns true. */
   interfere: (message: AgentMessage, payload: Uint8Array, socket: WebSocket) => boolean = () => false
   /** What `reconciled` says of a held job. */
-  verdictOf: (held: From<'inventory'>['held'][number]) => { verdict: 'keep' | 'drop'; cancel: boolean } =
-    () => ({
-      verdict: 'keep',
-      cancel: false,
-    })
+  verdictOf: (held: From<'inventory'>['held'][number]) => { verdict: 'keep' | 'drop'; cancel: boolean } = ({
+    agent_died,
+  }) => ({
+    verdict: agent_died ? 'drop' : 'keep',
+    cancel: false,
+  })
   /** Refuses HTTP requests and upgrades while set. */
   away = false
   /** The enrolments it got, and the status it answers. */
@@ -92,6 +95,7 @@ export class ScriptedApi {
   }
 
   assign(job: Assignment): Assignment {
+    this.#assigned.set(claimKey(job), job)
     this.credits -= 1
     this.say({ type: 'assign', job })
     return job
@@ -158,6 +162,10 @@ export class ScriptedApi {
         return
       case 'renew':
         return this.say({ type: 'renewed', sequence: message.sequence, server_time_ms: Date.now() }, ws)
+      case 'reassign': {
+        const job = this.#assigned.get(claimKey(message)) ?? null
+        return this.say({ type: 'reassigned', id: message.id, fence: message.fence, job }, ws)
+      }
       case 'started':
       case 'checked':
       case 'host_key_seen':

@@ -1,6 +1,7 @@
 import { closeCode, slotClass, type SlotClass, type Slots } from '@errand/shared'
 import type { Log } from '../log.ts'
 import { claim, type Claim } from '../store/claim.ts'
+import { claimAgain } from '../store/claim-again.ts'
 import { createClaimWithinLimits } from '../store/claim-within-limits.ts'
 import { Unavailable, type Database } from '../store/database.ts'
 import type { Finish } from '../store/finish.ts'
@@ -60,6 +61,7 @@ export function createDispatch({ db, log, finish, assignmentOf }: DispatchParts)
     freed,
     cancel,
     assign,
+    reassign,
     setLabels,
     linkOf,
     revoke,
@@ -238,6 +240,21 @@ export function createDispatch({ db, log, finish, assignmentOf }: DispatchParts)
       await finish({ id: one.id, fence: one.fence, agentId, epoch, ...unassignable(link.report.hostname) })
       return false
     }
+  }
+
+  /** Answers an agent that has lost the assignment of a claim which it holds. */
+  async function reassign(link: AgentLink, { id, fence }: { id: string; fence: number }): Promise<void> {
+    const { agentId, epoch } = link
+    const held = await claimAgain(db, { id, fence, agentId, epoch })
+    let message: Assign | undefined
+    try {
+      message = held && (await assignmentOf(held))
+    } catch (error) {
+      if (error instanceof Unavailable) throw error
+      // What has come of it the agent knows, and will tell.
+      log.error({ execution_id: id, agent_id: agentId, err: error }, 'cannot be assigned again')
+    }
+    link.send({ type: 'reassigned', id, fence, job: message?.job ?? null })
   }
 
   /** Asks the agent to end a job. Where it is not connected here, its next inventory learns of it. */

@@ -1,4 +1,4 @@
-import { closeCode, scaleTime, type Held } from '@errand/shared'
+import { closeCode, scaleTime, type ApiMessage, type Held } from '@errand/shared'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { createAssignmentOf } from '../dispatch/assignment-of.ts'
 import { createDispatch } from '../dispatch/dispatch.ts'
@@ -13,6 +13,7 @@ import { serverId } from '../store/control.ts'
 import type { Database } from '../store/database.ts'
 import { createEnrollmentToken, enroll } from '../store/enrollment-tokens.ts'
 import { createFinish } from '../store/finish.ts'
+import { markRunning } from '../store/start.ts'
 import { testingDatabases } from '../store/testing-databases.ts'
 import { openScene, report, succeeded, totals } from '../store/testing-scene.ts'
 import { openSession } from './session.ts'
@@ -178,6 +179,49 @@ describe.each(testingDatabases)('a session on $name', ({ open }) => {
     const { job: again } = await agent.take('assign')
     expect(again).toMatchObject({ id, attempt: 0 })
     expect(again.fence).toBeGreaterThan(job.fence)
+  })
+
+  it('sends an assignment again, as it was, to the session that holds the claim, and to no other', async () => {
+    const { connect, submit, dispatch, proof } = await stage()
+    const { agent: first, epoch } = await connect()
+    first.send(credits(1))
+    const { id } = await submit()
+    const { job } = await first.take('assign')
+    // Its start counts as an attempt by now.
+    await markRunning(db, { id, fence: job.fence, agentId: proof.agentId, epoch })
+    const older = dispatch.linkOf(proof.agentId)!
+    const { agent } = await connect([{ id, fence: job.fence, state: 'starting' }])
+    const ask = async (given = agent, fence = job.fence) => {
+      given.send({ type: 'reassign', id, fence })
+      return given.take('reassigned')
+    }
+    // Its answer may have been lost.
+    for (let n = 0; n < 2; n++) expect(await ask()).toEqual({ type: 'reassigned', id, fence: job.fence, job })
+    await cancel(db, { id, project: null })
+    expect(await ask()).toMatchObject({ job })
+
+    const { agent: another } = await (await stage()).connect()
+    expect(await ask(another)).toMatchObject({ job: null })
+    expect(await ask(agent, job.fence + 1)).toMatchObject({ job: null })
+    const toOlder: ApiMessage[] = []
+    await dispatch.reassign({ ...older, send: (message) => toOlder.push(message) }, job)
+    expect(toOlder).toMatchObject([{ type: 'reassigned', id, job: null }])
+    agent.send(finish(job))
+    await agent.take('finished')
+    expect(await ask()).toMatchObject({ job: null })
+  })
+
+  it('says so when an assignment cannot be made again, and leaves the end to the agent', async () => {
+    const { connect, submit, scene } = await stage()
+    const { agent: first } = await connect()
+    first.send(credits(1))
+    const { id } = await submit()
+    const { job } = await first.take('assign')
+    const { agent } = await connect([{ id, fence: job.fence, state: 'starting' }])
+    await db.query('update jobs set config_id = gen_random_uuid() where id = $1', [id])
+    agent.send({ type: 'reassign', id, fence: job.fence })
+    expect(await agent.take('reassigned')).toMatchObject({ job: null })
+    expect(await scene.read(id)).toMatchObject({ status: 'assigned' })
   })
 
   it('sends a cancel after the assignment that it is about, and tells it again at a reconnect', async () => {

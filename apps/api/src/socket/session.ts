@@ -94,6 +94,8 @@ export function openSession(parts: SessionParts, socket: AgentSocket): SocketEve
         return dispatch.grant(link, given)
       case 'renew':
         return renew(link, given)
+      case 'reassign':
+        return dispatch.reassign(link, given)
       case 'started':
         return countUntil(ingest.started(link, given), data.length)
       case 'output':

@@ -56,7 +56,10 @@ export function retryAt(attempt: string, min: string, max: string): string {
   return `now() + random() * least(${max}::float8, ${min}::float8 * 2 ^ (${attempt} - 1)) * interval '1 millisecond'`
 }
 
-/** A job whose claims end this often without proof and without a result harms its agents: it is not tried again. */
+/**
+ * A job whose claims end this often without a result, and without proof that it never started or with their agent dead,
+ * harms its agents: it is not tried again.
+ */
 export const poisonAfter = 3
 
 /** The error (SQL) of the last of them. */

@@ -85,6 +85,41 @@ describe.each(testingDatabases)('reconcile on $name', ({ open }) => {
     })
   })
 
+  it('gives back what its agent died with before the start, and calls it our failure after 3 times', async () => {
+    const { id } = await scene.submitOne()
+    const verdicts = []
+    for (let times = 1; times <= 3; times++) {
+      const [claimed] = await scene.claim(1)
+      await scene.reconnect()
+      const { jobs, ended } = await settle(true, [{ ...held(claimed!, 'accepted'), agent_died: true }])
+      expect(ended).toEqual([await scene.read(id)])
+      verdicts.push(jobs.map(({ verdict }) => verdict).join(), ended[0]!.status)
+      // As it lists what it holds again, where it has not heard the answer.
+      const again = await settle(true, [{ ...held(claimed!, 'accepted'), agent_died: true }])
+      expect(again).toMatchObject({ jobs: [{ verdict: 'drop' }], ended: [] })
+    }
+    expect(verdicts).toEqual(['drop', 'waiting', 'drop', 'waiting', 'drop', 'failed'])
+    expect(await scene.read(id)).toMatchObject({
+      outcome: 'infra_error',
+      attempt: 0,
+      error: 'its agent died before it had started it; this was the case 3 times, so it is not tried again',
+    })
+  })
+
+  it('cancels what was to be canceled and its agent died with, and does not count what never arrived', async () => {
+    const canceled = await jobIn('canceling')
+    await scene.reconnect()
+    const { ended } = await settle(true, [{ ...held(canceled, 'accepted'), agent_died: true }])
+    expect(ended).toMatchObject([{ id: canceled.id, outcome: 'canceled' }])
+    const { id } = await scene.submitOne()
+    for (let times = 1; times <= 4; times++) {
+      await scene.claim(1)
+      await scene.reconnect()
+      await settle(true, [])
+      expect(await scene.read(id)).toMatchObject({ status: 'waiting' })
+    }
+  })
+
   it('drops another fence, other agents’ jobs and what is final', async () => {
     const claimed = await jobIn('running')
     const finished = await scene.submitAndClaim()

@@ -1,8 +1,18 @@
 import type { ApiMessage, Held, TimeConstants } from '@errand/shared'
 import type { Database } from './database.ts'
-import { endLost, insertAttemptsOf, insertResultsOf, letGo, storedBytes } from './end-without-result.ts'
+import {
+  endLost,
+  endsAs,
+  insertAttemptsOf,
+  insertResultsOf,
+  letGo,
+  poisonAfter,
+  poisonError,
+  storedBytes,
+} from './end-without-result.ts'
 import { executionColumns } from './execution-columns.ts'
 import type { ExecutionRow } from './execution-row.ts'
+import { hasStatus } from './has-status.ts'
 import { isAmongHeld, isHeld } from './is-held.ts'
 
 export interface Reconciled {
@@ -38,7 +48,10 @@ export function reconcile(
     const ended: ExecutionRow[] = []
     if (session !== undefined) {
       await tx.query(keepStatement, [agentId, epoch, certain, held])
-      if (certain) ended.push(...(await tx.query<ExecutionRow>(freeStatement, [agentId, epoch])))
+      if (certain) {
+        ended.push(...(await tx.query<ExecutionRow>(diedStatement, [agentId, epoch, held])))
+        ended.push(...(await tx.query<ExecutionRow>(freeStatement, [agentId, epoch])))
+      }
       ended.push(
         ...(await tx.query<ExecutionRow>(loseStatement, [
           agentId,
@@ -68,8 +81,11 @@ function toVerdict({ id, fence, status, stdout, stderr }: VerdictRow): Reconcile
   return { id, fence, verdict, cancel: status === 'canceling', offsets: { stdout, stderr } }
 }
 
+const agentDied = `'its agent died before it had started it'`
+
 const input = (held: string) =>
-  `(select * from json_to_recordset(${held}::text::json) as h(id uuid, fence bigint, state text))`
+  `(select id, fence, state, agent_died is not null as agent_died
+    from json_to_recordset(${held}::text::json) as h(id uuid, fence bigint, state text, agent_died boolean))`
 
 /**
  * After a boot or with a new spool only a result is believed: what the spool says of starts may be older than what
@@ -78,7 +94,25 @@ const input = (held: string) =>
 const keepStatement = `
 update jobs j set epoch = $2 from ${input('$4')} h
 where j.id = h.id and j.fence = h.fence and j.agent_id = $1 and j.epoch < $2
-  and ${isHeld('j')} and ($3::boolean or h.state = 'ended')`
+  and ${isHeld('j')} and ($3::boolean or h.state = 'ended') and not h.agent_died`
+
+/**
+ * It never started, so that is no attempt; but where its agents die each time that they have it, it is what they die of.
+ * A claim that never arrived is not among these: it may come to nothing because of the link, or the API's own death.
+ */
+const diedStatement = `
+with died as materialized (
+  select j.id, j.lost_claims + 1 as lost_claims from ${input('$3')} h join jobs j on j.id = h.id and j.fence = h.fence
+  where j.agent_id = $1 and j.epoch < $2 and ${hasStatus('j', 'assigned')} and h.agent_died
+  order by j.id for no key update of j
+), freed as (
+  update jobs j set status = 'waiting', waiting_reason = ${agentDied}, lost_claims = died.lost_claims, ${letGo}
+  from died where j.id = died.id and died.lost_claims < ${poisonAfter} returning j.*
+), ended as (
+  update jobs j set ${endsAs('infra_error', poisonError(agentDied))}, lost_claims = died.lost_claims
+  from died where j.id = died.id and died.lost_claims >= ${poisonAfter} returning j.*
+), result as (${insertResultsOf('ended')}), moved as (select * from freed union all select * from ended)
+select ${executionColumns('m', 'r')} from moved m left join result r on r.id = m.id`
 
 const freeStatement = `
 with freed as (

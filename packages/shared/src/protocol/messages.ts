@@ -20,9 +20,15 @@ export type Offsets = z.infer<typeof offsets>
 
 /**
  * What an agent holds. `accepted`: not started; `starting`: the program may have run; `ended`: its result waits
- * to be delivered.
+ * to be delivered. `agent_died`, of what is `accepted`: so did the process that had received it. It will not be started
+ * by this claim, and a job that is found so again and again is one that agents die of.
  */
-export const held = z.object({ id, fence, state: z.enum(['accepted', 'starting', 'ended']) })
+export const held = z.object({
+  id,
+  fence,
+  state: z.enum(['accepted', 'starting', 'ended']),
+  agent_died: z.literal(true).optional(),
+})
 export type Held = z.infer<typeof held>
 
 /**
@@ -52,6 +58,11 @@ export const agentMessage = z.discriminatedUnion('type', [
   /** The ids and fences held; what was assigned for longer than a renewal period and is not among them is sent again. */
   z.object({ type: z.literal('renew'), sequence: z.int(), held: z.array(held) }),
   z.object({ type: z.literal('started'), id, fence }),
+  /**
+   * The agent holds this claim and has its assignment no more, as it was started anew: secrets are never spooled. Asked
+   * once a session, and answered by `reassigned`; where that is lost, the next session asks again.
+   */
+  z.object({ type: z.literal('reassign'), id, fence }),
   /** Payload: the bytes at `offset`. */
   z.object({ type: z.literal('output'), id, fence, stream, offset: z.int() }),
   /**
@@ -96,6 +107,8 @@ export const apiMessage = z.discriminatedUnion('type', [
   }),
   z.object({ type: z.literal('renewed'), sequence: z.int(), server_time_ms: z.number() }),
   z.object({ type: z.literal('assign'), job: assignment }),
+  /** The assignment of a claim as it was sent at first; null: it is not this session's any more, or cannot be read. */
+  z.object({ type: z.literal('reassigned'), id, fence, job: assignment.nullable() }),
   z.object({ type: z.literal('cancel'), id, fence }),
   /** `stale`: the claim is no longer this agent's. */
   z.object({
