@@ -48,7 +48,7 @@ export interface Parts {
   queueFor: QueueFor
   secrets: Secrets
   live: Live
-  dispatch: Pick<Dispatch, 'kick' | 'poll' | 'cancel' | 'setLabels' | 'revoke'>
+  dispatch: Pick<Dispatch, 'kick' | 'freed' | 'poll' | 'cancel' | 'setLabels' | 'revoke'>
   /** Brings maintenance on, after whatever may have changed who waits for whom. Never rejects. */
   settle: () => Promise<void>
   checkExecutor: CheckExecutor

@@ -1,5 +1,6 @@
 import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { ConfigRefused } from '@errand/host/config/config-refused'
 import { loadConfig } from '@errand/host/config/load-config'
 import type { Settings } from '@errand/host/config/settings'
@@ -8,8 +9,10 @@ import { openLogging } from '@errand/host/logging/open-logging'
 import { readOrCreateSecret } from '@errand/host/secret-file'
 import { scaleTime } from '@errand/shared'
 import { createApp } from './app.ts'
+import { createAskAgent } from './dispatch/ask-agent.ts'
 import { createAssignmentOf } from './dispatch/assignment-of.ts'
 import { createCheckExecutor } from './dispatch/check-executor.ts'
+import { createConfigOf } from './dispatch/config-of.ts'
 import { createDispatch } from './dispatch/dispatch.ts'
 import { createQuestions } from './dispatch/questions.ts'
 import { createSettleMaintenance } from './dispatch/settle-maintenance.ts'
@@ -20,10 +23,17 @@ import { createLive } from './live/live.ts'
 import { publishChange } from './live/publish-change.ts'
 import { migrate } from './node/migrate.ts'
 import { openDatabase } from './node/open-database.ts'
+import { openPostgresNotices } from './node/postgres-notices.ts'
 import { repeat } from './node/repeat.ts'
 import { startServer } from './node/server.ts'
+import { createAskAnywhere } from './replicas/ask-anywhere.ts'
+import { createHeed } from './replicas/heed.ts'
+import { lookAtAgents } from './replicas/look-at-agents.ts'
+import { createOthers } from './replicas/others.ts'
+import { tellingDispatch, tellingLive } from './replicas/tell-others.ts'
 import { MalformedRing, newKeyRing } from './secrets/key-ring.ts'
 import { createSecrets, type Secrets } from './secrets/secrets.ts'
+import { createAdmission } from './socket/admission.ts'
 import { openSession } from './socket/session.ts'
 import { createVerifyKey, ensureAdminKey } from './store/api-keys.ts'
 import { beat } from './store/beat.ts'
@@ -67,13 +77,23 @@ async function main(): Promise<void> {
   await syncConfigExecutors(db, secrets, executors)
   const serverId = await readServerId(db)
 
-  const live = createLive()
+  const others = createOthers({ time, log })
   const finish = createFinish(db, time)
   const assignmentOf = createAssignmentOf(db, secrets)
-  const dispatch = createDispatch({ db, finish, assignmentOf, log: logging.job })
+  // What is done here alone, beside what the other replicas are told of, too.
+  const here = {
+    live: createLive(),
+    dispatch: createDispatch({ db, finish, assignmentOf, log: logging.job }),
+  }
+  const live = tellingLive(here.live, others)
+  const dispatch = tellingDispatch(here.dispatch, others)
   const questions = createQuestions({ linkOf: dispatch.linkOf, time })
+  const askHere = createAskAgent({ questions, configOf: createConfigOf(db, secrets) })
+  const askAnywhere = createAskAnywhere({ askHere, dispatch, others, time })
+  const heed = createHeed({ db, ...here, askAnywhere, log })
   const settle = createSettleMaintenance({ db, live, dispatch, time, log: logging.job })
   const ingest = createIngest({ db, finish, live, dispatch, settle, log: logging.job })
+  const admission = createAdmission(time, { now: () => performance.now(), random: Math.random })
   const closing = new AbortController()
   let databaseAnswers = true
   const app = createApp({
@@ -81,8 +101,8 @@ async function main(): Promise<void> {
     live,
     dispatch,
     settle,
-    checkExecutor: createCheckExecutor({ db, secrets, questions }),
-    seeHostKeys: createSeeHostKeys({ db, questions }),
+    checkExecutor: createCheckExecutor({ db, secrets, ask: askAnywhere.ask }),
+    seeHostKeys: createSeeHostKeys({ db, ask: askAnywhere.ask }),
     secrets,
     time,
     log,
@@ -96,6 +116,8 @@ async function main(): Promise<void> {
     closing: closing.signal,
   })
 
+  const { databaseUrl: url } = settings
+  if (url !== undefined) others.listen((events) => openPostgresNotices({ url, time, log }, events), heed)
   await beatOnce()
   const stopBeat = repeat(time.beatEveryMs, beatOnce)
   const stopPoll = repeat(time.pollEveryMs, pollOnce)
@@ -104,9 +126,10 @@ async function main(): Promise<void> {
     port: settings.port,
     tls: settings.tls,
     time,
+    closing: closing.signal,
     fetch: app.fetch,
     openSession: (socket) =>
-      openSession({ db, dispatch, questions, ingest, live, log, time, serverId }, socket),
+      openSession({ db, dispatch, questions, ingest, live, log, admission, time, serverId }, socket),
   })
   log.info({ host: settings.host, port: server.port, version: manifest.version }, 'listening')
   process.send?.({ listening: server.port })
@@ -132,9 +155,10 @@ async function main(): Promise<void> {
   async function pollOnce(): Promise<void> {
     try {
       await settle()
-      await dispatch.poll()
+      if (others.count !== 0) await lookAtAgents(db, here.dispatch)
+      await here.dispatch.poll()
       for (const { agentId, id, fence } of await unansweredCancels(db, { olderThanMs: time.cancelAgainMs }))
-        dispatch.cancel(agentId, id, fence)
+        here.dispatch.cancel(agentId, id, fence)
     } catch (error) {
       log.warn({ err: error }, 'could not look for work')
     }
@@ -144,11 +168,14 @@ async function main(): Promise<void> {
     if (closing.signal.aborted) return
     log.info({}, `stopping: ${why}`)
     closing.abort()
+    admission.close()
+    dispatch.closeAll(time, Math.random)
+    // A balancer needs a while to see that this one is not ready, and until then sends it what others could answer.
+    if (others.count !== 0) await sleep(time.notReadyMs)
+    await server.close(drainMs)
     stopBeat()
     stopPoll()
-    const closed = server.close(drainMs)
-    dispatch.closeAll()
-    await closed
+    await others.close()
     await db.close()
     logging.close()
     process.exit(0)

@@ -25,6 +25,16 @@ export const timeConstants = {
   /** The first and the largest reconnect window; each failure doubles it, the delay is drawn from all of it. */
   reconnectMinMs: 1_000,
   reconnectMaxMs: 64_000,
+  /** A session that has lasted so long makes the next window the first again. */
+  stableMs: 60_000,
+  /** An API that goes down spreads the return of its agents over this for each of them. */
+  reconnectSpreadMs: 25,
+  /** An API lets no more agents in than one each so often, of many that come at once. */
+  admitEveryMs: 10,
+  /** An API that goes down and is not the only one still answers for this long, while balancers learn of it. */
+  notReadyMs: 3_000,
+  /** Hints to other replicas are gathered for this long. */
+  hintEveryMs: 10,
   /** A socket that has not proved who it is by then is closed. */
   handshakeMs: 5_000,
   /** An agent looks this often whether a backend has come or gone. */

@@ -54,15 +54,15 @@ export class Connection {
       if (this.#closing.signal.aborted) return
       this.#session = new Session(this.#parts, now)
       void this.#watchBackends(this.#session, now, (changed) => (known = changed))
-      const { code, reason, lastedMs } = await this.#session.ended
+      const { code, reason, lastedMs, reconnectInMs } = await this.#session.ended
       this.#session = undefined
       if (this.#closing.signal.aborted) return
       if (known) continue
       throwIfRefused(code, reason)
-      if (lastedMs > time.pingEveryMs) window.reset()
+      if (lastedMs > time.stableMs) window.reset()
       // Somebody else has this identity: two that take it from each other do so seldom.
       if (code === closeCode.replaced) window.widen()
-      const waitMs = Math.round(window.next())
+      const waitMs = Math.round(Math.min(reconnectInMs ?? window.next(), time.reconnectMaxMs))
       log.warn({ url, close_code: code, reason, wait_ms: waitMs }, 'not connected to the API; trying again')
       await sleep(waitMs, undefined, { signal: this.#closing.signal }).catch(() => {})
     }

@@ -13,7 +13,7 @@ export type Question = Extract<ApiMessage, { type: 'check' | 'host_key' }>
 /** What the API says of jobs. */
 export type JobMessage = Exclude<
   ApiMessage,
-  { type: 'challenge' | 'welcome' | 'reconciled' | 'renewed' } | Question
+  { type: 'challenge' | 'welcome' | 'reconciled' | 'renewed' | 'reconnect' } | Question
 >
 
 /** What messages mean for the rest of the agent. */
@@ -37,6 +37,8 @@ export interface SessionEnd {
   reason: string
   /** For how long it was reconciled; 0 if it never came to that. */
   lastedMs: number
+  /** When the API wants to see this agent again, where it has said so. */
+  reconnectInMs: number | undefined
 }
 
 /**
@@ -57,6 +59,7 @@ export class Session {
   #helloSentAt = 0
   readonly #renewSentAt = new Map<number, number>()
   #reconciledAt: number | undefined
+  #reconnectInMs: number | undefined
 
   constructor(parts: ConnectionParts, report: AgentReport) {
     this.#parts = parts
@@ -71,7 +74,7 @@ export class Session {
         clearInterval(this.#renewals)
         parts.events.closed()
         const lastedMs = this.#reconciledAt === undefined ? 0 : parts.monotonic() - this.#reconciledAt
-        resolve({ code, reason, lastedMs })
+        resolve({ code, reason, lastedMs, reconnectInMs: this.#reconnectInMs })
       },
     })
   }
@@ -123,6 +126,9 @@ export class Session {
       case 'check':
       case 'host_key':
         return void this.#answer(message)
+      case 'reconnect':
+        this.#reconnectInMs = message.reconnect_in_ms
+        return
     }
   }
 

@@ -1,19 +1,18 @@
 import type { ApiMessage } from '@errand/shared'
-import { LRUCache } from 'lru-cache'
 import type { Secrets } from '../secrets/secrets.ts'
 import type { Claim } from '../store/claim.ts'
 import type { Database } from '../store/database.ts'
-import { getExecutorConfig, type ExecutorConfig } from '../store/executors.ts'
+import { createConfigOf } from './config-of.ts'
 import { slotClassOf } from './served-queues.ts'
 
 export type Assign = Extract<ApiMessage, { type: 'assign' }>
 
 /**
  * Makes the message that hands a claim to its agent: the executor's settings with their secrets, and the submission
- * or the token to fetch it with. Versions of executors never change, so those read before are remembered.
+ * or the token to fetch it with.
  */
 export function createAssignmentOf(db: Database, secrets: Secrets): (claim: Claim) => Promise<Assign> {
-  const configs = new LRUCache<string, ExecutorConfig>({ max: 1_000 })
+  const configOf = createConfigOf(db, secrets)
 
   return async function assignmentOf({ id, fence, execution, request, requestBytes, requestSha256 }) {
     const { executor_type, name, config_id, source, settings } = await configOf(execution.config_id)
@@ -42,14 +41,5 @@ export function createAssignmentOf(db: Database, secrets: Secrets): (claim: Clai
             }),
       },
     }
-  }
-
-  async function configOf(configId: string): Promise<ExecutorConfig> {
-    const known = configs.get(configId)
-    if (known) return known
-    const config = await getExecutorConfig(db, secrets, configId)
-    if (config === undefined) throw new Error(`no executor configuration ${configId}`)
-    configs.set(configId, config)
-    return config
   }
 }

@@ -2,9 +2,9 @@ import type { AssignedExecutor, CheckReport, ExecutorCheck } from '@errand/share
 import { CannotOpen, type Secrets } from '../secrets/secrets.ts'
 import { listAgents } from '../store/agents.ts'
 import type { Database } from '../store/database.ts'
-import { type ExecutorConfig, type ExecutorRow, getExecutorConfig } from '../store/executors.ts'
+import { type ExecutorRow, getExecutorConfig } from '../store/executors.ts'
 import { whoServes } from '../store/waiting-reason.ts'
-import type { Questions } from './questions.ts'
+import type { AskAgent } from './ask-agent.ts'
 import { whyUnanswered } from './why-unanswered.ts'
 
 export type CheckExecutor = (
@@ -13,22 +13,18 @@ export type CheckExecutor = (
 ) => Promise<ExecutorCheck>
 
 /** Asks every agent that would get the executor's jobs whether they would run there now. */
-export function createCheckExecutor(parts: {
-  db: Database
-  secrets: Secrets
-  questions: Pick<Questions, 'check'>
-}): CheckExecutor {
-  const { db, secrets, questions } = parts
+export function createCheckExecutor(parts: { db: Database; secrets: Secrets; ask: AskAgent }): CheckExecutor {
+  const { db, secrets, ask } = parts
 
   return async function checkExecutor({ name, config_id, executor_type, settings }, asked) {
     const need = { executorType: executor_type, labels: settings.agent_labels }
     const { agents, reason } = whoServes(need, await listAgents(db))
     const none = (why: string | null) => ({ name, config_id, ok: false, reason: why, agents: [] })
     if (agents.length === 0) return none(reason)
-    const config = await configOf(config_id)
-    if (config === undefined) return none('its secrets cannot be read; was ERRAND_SECRET_KEY changed?')
+    if (!(await hasReadableSecrets(config_id)))
+      return none('its secrets cannot be read; was ERRAND_SECRET_KEY changed?')
     const checks = agents.map(async (agent) => {
-      const report = await reportOf(agent.agent_id, config, asked)
+      const report = await reportOf(agent.agent_id, config_id, asked)
       const ok = report.findings.every((one) => one.ok)
       return { agent_id: agent.agent_id, agent: agent.name, ok, ...report }
     })
@@ -38,23 +34,24 @@ export function createCheckExecutor(parts: {
     return { name, config_id, ok, reason: disabled, agents: checked }
   }
 
-  async function configOf(configId: string): Promise<ExecutorConfig | undefined> {
+  async function hasReadableSecrets(configId: string): Promise<boolean> {
     try {
-      return await getExecutorConfig(db, secrets, configId)
+      await getExecutorConfig(db, secrets, configId)
+      return true
     } catch (error) {
-      if (error instanceof CannotOpen) return undefined
+      if (error instanceof CannotOpen) return false
       throw error
     }
   }
 
   async function reportOf(
     agentId: string,
-    { executor_type, name, config_id, source, settings }: ExecutorConfig,
+    config_id: string,
     asked: Omit<AssignedExecutor, 'executor'>,
   ): Promise<CheckReport> {
-    const executor = { executor_type, name, config_id, source, settings }
-    const answer = await questions.check(agentId, { type: 'check', executor, ...asked })
-    if (typeof answer !== 'string') return answer.report
-    return { runtime_id: null, findings: [{ what: 'agent', ok: false, ...whyUnanswered[answer] }] }
+    const answer = await ask(agentId, { type: 'check', config_id, ...asked })
+    if (typeof answer !== 'string' && answer.type === 'checked') return answer.report
+    const why = whyUnanswered[answer === 'not_here' ? 'not_here' : 'silent']
+    return { runtime_id: null, findings: [{ what: 'agent', ok: false, ...why }] }
   }
 }

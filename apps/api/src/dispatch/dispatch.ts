@@ -1,4 +1,4 @@
-import { closeCode, slotClass, type SlotClass, type Slots } from '@errand/shared'
+import { closeCode, slotClass, type SlotClass, type Slots, type TimeConstants } from '@errand/shared'
 import type { Log } from '../log.ts'
 import { claim, type Claim } from '../store/claim.ts'
 import { claimAgain } from '../store/claim-again.ts'
@@ -64,6 +64,7 @@ export function createDispatch({ db, log, finish, assignmentOf }: DispatchParts)
     reassign,
     setLabels,
     linkOf,
+    links,
     revoke,
     closeAll,
     poll,
@@ -269,7 +270,7 @@ export function createDispatch({ db, log, finish, assignmentOf }: DispatchParts)
 
   function setLabels(agentId: string, labels: Readonly<Record<string, string>>): void {
     const agent = connected.get(agentId)
-    if (agent === undefined) return
+    if (agent === undefined || isSame(agent.labels, labels)) return
     agent.labels = labels
     serve(agent)
     for (const one of slotClass.options) agent.mayWait.add(one)
@@ -281,18 +282,34 @@ export function createDispatch({ db, log, finish, assignmentOf }: DispatchParts)
     return connected.get(agentId)?.link
   }
 
+  /** Of all agents that are connected here. */
+  function links(): AgentLink[] {
+    return Array.from(connected.values(), ({ link }) => link)
+  }
+
   function revoke(agentId: string): void {
     connected.get(agentId)?.link.close(closeCode.refused, 'this agent was revoked')
   }
 
-  /** This replica goes down: agents come back after their first reconnect window. */
-  function closeAll(): void {
-    for (const { link } of connected.values()) link.close(closeCode.restarting, 'this server is restarting')
+  /** This replica goes down: its agents come back to whichever is there, spread over a time that grows with their number. */
+  function closeAll(time: TimeConstants, random: () => number): void {
+    const spreadMs = Math.max(time.reconnectMinMs, connected.size * time.reconnectSpreadMs)
+    // None shall lose its lease by it.
+    const withinMs = Math.min(spreadMs, time.leaseMs / 2)
+    for (const { link } of connected.values()) {
+      link.send({ type: 'reconnect', reconnect_in_ms: Math.round(random() * withinMs) })
+      link.close(closeCode.restarting, 'this server is restarting')
+    }
     connected.clear()
   }
 
   function sum(credits: Slots): number {
     return credits.run + credits.ssh + credits.maintenance
+  }
+
+  function isSame(a: Readonly<Record<string, string>>, b: Readonly<Record<string, string>>): boolean {
+    const keys = Object.keys(a)
+    return keys.length === Object.keys(b).length && keys.every((key) => a[key] === b[key])
   }
 }
 

@@ -5,7 +5,7 @@ type Message<Type extends ApiMessage['type']> = Extract<ApiMessage, { type: Type
 type Answer<Type extends AgentMessage['type']> = Extract<AgentMessage, { type: Type }>
 type WithoutId<Question> = Omit<Question, 'request_id'>
 
-/** `not_here`: its socket, if it has one, is another replica's. `silent`: it did not answer in time, or has gone. */
+/** `not_here`: its socket, if it has one, is another replica's; said to a caller: it has none. `silent`: it did not answer in time, or has gone. */
 export type Unanswered = 'not_here' | 'silent'
 
 interface Open {

@@ -2,7 +2,7 @@ import { type HostKey, type HostKeys, type SshExecutor, hostKeyLine, readHostKey
 import { listAgents } from '../store/agents.ts'
 import type { Database } from '../store/database.ts'
 import { whoServes } from '../store/waiting-reason.ts'
-import type { Questions } from './questions.ts'
+import type { AskAgent } from './ask-agent.ts'
 import { whyUnanswered } from './why-unanswered.ts'
 
 export type SeeHostKeys = (settings: SshExecutor) => Promise<HostKeys>
@@ -10,12 +10,7 @@ export type SeeHostKeys = (settings: SshExecutor) => Promise<HostKeys>
 type Seen = Pick<HostKeys['agents'][number], 'keys' | 'error'>
 
 /** Which host keys the target of an ssh executor presents now, to each agent that would connect there; nothing is stored. */
-export function createSeeHostKeys(parts: {
-  db: Database
-  questions: Pick<Questions, 'hostKey'>
-}): SeeHostKeys {
-  const { db, questions } = parts
-
+export function createSeeHostKeys({ db, ask }: { db: Database; ask: AskAgent }): SeeHostKeys {
   return async function seeHostKeys(settings) {
     const { host, port, agent_labels } = settings
     const { agents, reason } = whoServes({ executorType: 'ssh', labels: agent_labels }, await listAgents(db))
@@ -28,9 +23,9 @@ export function createSeeHostKeys(parts: {
   }
 
   async function seenBy(agentId: string, host: string, port: number): Promise<Seen> {
-    const answer = await questions.hostKey(agentId, { type: 'host_key', host, port })
-    if (typeof answer === 'string') {
-      const { detail, advice } = whyUnanswered[answer]
+    const answer = await ask(agentId, { type: 'host_key', host, port })
+    if (typeof answer === 'string' || answer.type !== 'host_key_seen') {
+      const { detail, advice } = whyUnanswered[answer === 'not_here' ? 'not_here' : 'silent']
       return { keys: [], error: `${detail}; ${advice}` }
     }
     if (answer.error !== null) return { keys: [], error: answer.error }

@@ -4,8 +4,8 @@ import type { Unanswered } from './questions.ts'
 /** In words, why an agent that is online has not answered. */
 export const whyUnanswered: Record<Unanswered, Required<Pick<CheckFinding, 'detail' | 'advice'>>> = {
   not_here: {
-    detail: 'it is connected to another replica of this API, and only that one can ask it',
-    advice: 'ask again: another replica may answer',
+    detail: 'it is not connected right now',
+    advice: 'ask again in a moment; if that does not change, look whether it runs, and into its log',
   },
   silent: {
     detail: 'it did not answer in time',

@@ -56,7 +56,10 @@ export async function* followJob(
 ): AsyncGenerator<[JobFollowEvent, JobPosition]> {
   // What a program writes is no line of its log.
   let isExecution = false
-  using hints = openHints(parts.live, (event) => event.type !== 'output' || !isExecution)
+  using hints = openHints(
+    parts.live,
+    (event) => (event.type === 'elsewhere' ? event.event : event.type) !== 'output' || !isExecution,
+  )
   hints.watch([id])
   let position = from
   let progress = 'null'

@@ -20,6 +20,8 @@ export function openMailbox(live: Live, id: string): Mailbox {
   let overflowed = false
   let wake = () => {}
   const unsubscribe = live.subscribe(id, (event) => {
+    // One look at the store is for all that other replicas have told until then.
+    if (event.type === 'elsewhere' && events.at(-1)?.type === 'elsewhere') return
     events.push(event)
     if (event.type === 'output') bytes += event.bytes.length
     if (bytes > mostBytes || events.length > mostEvents) {

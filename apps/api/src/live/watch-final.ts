@@ -14,7 +14,7 @@ export interface FinalWatch extends Disposable {
 
 /**
  * Watches for the end of an execution from now on: begun before it is submitted, it can't miss the end, and needs
- * no read to learn of it. An end that another replica stored is found by the poll.
+ * no read to learn of it. An end that another replica stored is read when that tells of it, and found by the poll.
  */
 export function watchFinal(
   {
@@ -25,8 +25,13 @@ export function watchFinal(
   id: string,
 ): FinalWatch {
   const told = Promise.withResolvers<ExecutionRow>()
+  let hinted = false
+  let look = () => {}
   const unsubscribe = live.subscribe(id, (event) => {
     if (event.type === 'final') told.resolve(event.execution)
+    if (event.type !== 'elsewhere' || event.event !== 'final') return
+    hinted = true
+    look()
   })
   return {
     async within(ms, ...signals) {
@@ -36,10 +41,13 @@ export function watchFinal(
       let latest: ExecutionRow | undefined
       while (left > 0 && !aborted()) {
         const rest = pause(Math.min(left, pollEveryMs), ...signals)
+        look = rest.end
+        if (hinted) look()
         const execution = await Promise.race([told.promise, rest.over])
         rest.end()
         if (execution) return execution
         if (aborted()) break
+        hinted = false
         // Also when the time is up: then the answer is as new as can be
         latest = (await unlessAway(read)) ?? latest
         if (latest && isFinal(latest.status)) break

@@ -12,6 +12,7 @@ async function server() {
     host: '127.0.0.1',
     port: 0,
     tls: undefined,
+    closing: new AbortController().signal,
     time: { ...scaleTime(1), pingEveryMs: 50 },
     fetch: async (request) => new Response(`${request.method} ${new URL(request.url).pathname}`),
     openSession: (socket) => {
@@ -99,6 +100,7 @@ it('answers what is under way before it closes', async () => {
     host: '127.0.0.1',
     port: 0,
     tls: undefined,
+    closing: new AbortController().signal,
     time: scaleTime(1),
     fetch: () => {
       asked.resolve()

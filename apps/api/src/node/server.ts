@@ -3,7 +3,7 @@ import { createServer as createHttpServer, type IncomingMessage, type Server } f
 import { createServer as createHttpsServer } from 'node:https'
 import type { Duplex } from 'node:stream'
 import { createAdaptorServer } from '@hono/node-server'
-import { sizeLimits, subprotocol, type TimeConstants } from '@errand/shared'
+import { closeCode, sizeLimits, subprotocol, type TimeConstants } from '@errand/shared'
 import { WebSocketServer, type WebSocket } from 'ws'
 import type { AgentSocket, SocketEvents } from '../socket/agent-socket.ts'
 
@@ -12,6 +12,8 @@ export interface ServerOptions {
   port: number
   tls: { certFile: string; keyFile: string } | undefined
   time: TimeConstants
+  /** Once aborted, every connection ends with the answer that it is at. */
+  closing: AbortSignal
   fetch: (request: Request, env: object) => Response | Promise<Response>
   openSession: (socket: AgentSocket) => SocketEvents
 }
@@ -35,6 +37,10 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
       ...(tls && { cert: readFileSync(tls.certFile), key: readFileSync(tls.keyFile) }),
     },
   }) as Server
+  server.prependListener('request', (_request, response) => {
+    // The next request shall go to another replica.
+    if (options.closing.aborted) response.shouldKeepAlive = false
+  })
   const sockets = acceptAgents(server, options)
   await new Promise<void>((resolve, reject) => {
     server.once('error', reject)
@@ -48,6 +54,7 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
     port: typeof address === 'object' && address ? address.port : port,
     async close(withinMs) {
       const closed = new Promise<void>((resolve) => server.close(() => resolve()))
+      for (const socket of sockets.clients) socket.close(closeCode.restarting)
       // A connection that has had its answer is kept alive for a next request; there is none.
       const idle = setInterval(() => server.closeIdleConnections(), 50)
       const force = setTimeout(() => {

@@ -6,11 +6,13 @@ import { idParam, notFound } from '../http/path-params.ts'
 import { Problem } from '../http/problem.ts'
 import { requireRole } from '../http/require-role.ts'
 import { noQuery, validBody, validQuery } from '../http/validate.ts'
-import { getAgent, listAgents, patchAgent, revokeAgent, setDraining } from '../store/agents.ts'
+import { publishChange } from '../live/publish-change.ts'
+import { getAgent, listAgents, patchAgent, setDraining } from '../store/agents.ts'
 import { audit } from '../store/audit.ts'
+import { revokeAgent } from '../store/revoke-agent.ts'
 
 /** The fleet: every key sees it, only admins change it. */
-export function agentRoutes({ db, dispatch }: Parts) {
+export function agentRoutes({ db, live, dispatch, time }: Parts) {
   return new Hono<AppEnv>()
     .get('/agents', async (c) => {
       validQuery(c, noQuery)
@@ -42,8 +44,13 @@ export function agentRoutes({ db, dispatch }: Parts) {
       requireRole(c)
       validQuery(c, noQuery)
       const id = idParam(c)
-      if ((await revokeAgent(db, id)) === 'unknown') throw notFound()
+      const lost = await revokeAgent(db, id, time)
+      if (lost === 'unknown') throw notFound()
       dispatch.revoke(id)
+      for (const execution of lost) {
+        publishChange(live, execution)
+        dispatch.freed(execution.queue_id)
+      }
       await writeDown(c, 'agent.revoke', id)
       return c.body(null, 204)
     })

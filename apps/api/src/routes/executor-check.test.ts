@@ -98,7 +98,7 @@ describe.each(['pglite', 'postgres'] as const)('POST /executors/{name}/check on 
     expect(await check('local_python')).toMatchObject({ ok: true, reason: null })
   })
 
-  it('says so of one that does not answer, that goes, or that is connected to another replica', async () => {
+  it('says so of one that does not answer, that goes, or that is not connected', async () => {
     vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] })
     const silent = await connect(`silent-${database}`)
     const asked = check('remote')
@@ -113,7 +113,10 @@ describe.each(['pglite', 'postgres'] as const)('POST /executors/{name}/check on 
     silent.leave()
     expect((await again).agents).toMatchObject([{ ok: false, findings: [unanswered] }])
     expect((await check('remote')).agents).toMatchObject([
-      { ok: false, findings: [{ what: 'agent', ok: false, detail: expect.stringContaining('replica') }] },
+      {
+        ok: false,
+        findings: [{ what: 'agent', ok: false, detail: expect.stringContaining('not connected') }],
+      },
     ])
   })
 

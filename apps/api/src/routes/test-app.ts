@@ -17,8 +17,10 @@ import { inject } from 'vitest'
 import { createDatabase, dropDatabase } from '../../../../infra/create-database.ts'
 import { type Parts, createApp } from '../app.ts'
 import type { AgentLink } from '../dispatch/agent-link.ts'
+import { createAskAgent } from '../dispatch/ask-agent.ts'
 import { createAssignmentOf } from '../dispatch/assignment-of.ts'
 import { createCheckExecutor } from '../dispatch/check-executor.ts'
+import { createConfigOf } from '../dispatch/config-of.ts'
 import { createDispatch } from '../dispatch/dispatch.ts'
 import { createQuestions } from '../dispatch/questions.ts'
 import { createSettleMaintenance } from '../dispatch/settle-maintenance.ts'
@@ -70,6 +72,7 @@ export async function openTestApp(database: 'pglite' | 'postgres' = 'postgres') 
   const finish = createFinish(db, time)
   const dispatch = createDispatch({ db, finish, log, assignmentOf: createAssignmentOf(db, secrets) })
   const questions = createQuestions({ linkOf: dispatch.linkOf, time })
+  const ask = createAskAgent({ questions, configOf: createConfigOf(db, secrets) })
   const settle = createSettleMaintenance({ db, live, dispatch, time, log })
   const ingest = createIngest({ db, finish, live, dispatch, settle, log })
   const closing = new AbortController()
@@ -82,8 +85,8 @@ export async function openTestApp(database: 'pglite' | 'postgres' = 'postgres') 
     live,
     dispatch,
     settle,
-    checkExecutor: createCheckExecutor({ db, secrets, questions }),
-    seeHostKeys: createSeeHostKeys({ db, questions }),
+    checkExecutor: createCheckExecutor({ db, secrets, ask }),
+    seeHostKeys: createSeeHostKeys({ db, ask }),
     time,
     log,
     version: '0.0.0-test',

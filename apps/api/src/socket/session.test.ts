@@ -42,7 +42,17 @@ describe.each(testingDatabases)('a session on $name', ({ open }) => {
     const settle = createSettleMaintenance({ db, live, dispatch, time, log: silent })
     const ingest = createIngest({ db, finish, live, dispatch, settle, log: silent })
     const questions = createQuestions({ linkOf: dispatch.linkOf, time })
-    const parts = { db, dispatch, questions, ingest, live, log: silent, time, serverId: await serverId(db) }
+    const parts = {
+      db,
+      dispatch,
+      questions,
+      ingest,
+      live,
+      log: silent,
+      admission: { admit: () => undefined },
+      time,
+      serverId: await serverId(db),
+    }
     const { publicKey, privateKey } = (await crypto.subtle.generateKey('Ed25519', true, [
       'sign',
       'verify',
@@ -273,6 +283,8 @@ describe.each(testingDatabases)('a session on $name', ({ open }) => {
       waiting_reason: 'the disk is full',
       attempt: 0,
     })
+    // Later tests have agents, too.
+    await cancel(db, { id, project: null })
   })
 
   it('ends what cannot be assigned, and gives the slot to the next', async () => {

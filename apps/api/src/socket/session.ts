@@ -22,7 +22,9 @@ import { assignedButNotHeld } from '../store/missing.ts'
 import { reconcile } from '../store/reconcile.ts'
 import { openSession as openStoredSession, renewLeases } from '../store/sessions.ts'
 import { keepStock } from '../store/stock.ts'
+import type { Admission } from './admission.ts'
 import type { AgentSocket, SocketEvents } from './agent-socket.ts'
+import { createMessageRate } from './message-rate.ts'
 import { provesAgent } from './prove-agent.ts'
 
 export interface SessionParts {
@@ -32,6 +34,7 @@ export interface SessionParts {
   ingest: Ingest
   live: Live
   log: Log
+  admission: Pick<Admission, 'admit'>
   time: TimeConstants
   serverId: string
 }
@@ -50,6 +53,7 @@ export function openSession(parts: SessionParts, socket: AgentSocket): SocketEve
   let link: AgentLink | undefined
   // Frames are worked off in the order they came; what may overlap (ingest) does not make the next one wait.
   let tail = Promise.resolve()
+  const rate = createMessageRate(() => performance.now())
   let unread = 0
   let paused = false
 
@@ -58,6 +62,7 @@ export function openSession(parts: SessionParts, socket: AgentSocket): SocketEve
   return { message: enqueue, closed }
 
   function enqueue(data: string | Uint8Array): void {
+    if (!rate.allows()) return close(closeCode.policyViolation, 'too many messages')
     tail = tail.then(() => (stage === 'closed' ? undefined : receive(data))).catch(fail)
     countUntil(tail, data.length)
   }
@@ -119,6 +124,11 @@ export function openSession(parts: SessionParts, socket: AgentSocket): SocketEve
   async function hello(given: Message<'hello'>): Promise<void> {
     if (given.protocol !== protocolVersion)
       return close(closeCode.unsupportedVersion, `this server speaks protocol ${protocolVersion}`)
+    const waitMs = parts.admission.admit()
+    if (waitMs !== undefined) {
+      send({ type: 'reconnect', reconnect_in_ms: waitMs })
+      return close(closeCode.tryLater, 'not now')
+    }
     const publicKey = await findAgentKey(db, given.agent_id)
     if (publicKey === undefined || !(await provesAgent(given, publicKey, nonce, parts.serverId)))
       return close(closeCode.refused, 'unknown agent, or its signature is not right')
@@ -161,7 +171,10 @@ export function openSession(parts: SessionParts, socket: AgentSocket): SocketEve
     send({ type: 'reconciled', jobs })
     for (const execution of ended) publishChange(live, execution)
     log.info({ agent_id: agentId, epoch, held: given.held.length }, 'agent connected')
-    dispatch.kick()
+    for (const queueId of new Set(ended.map((execution) => execution.queue_id))) {
+      dispatch.kick(queueId)
+      dispatch.freed(queueId)
+    }
   }
 
   async function renew(link: AgentLink, given: Message<'renew'>): Promise<void> {

@@ -1,6 +1,6 @@
 import type { Agent, AgentSummary } from '@errand/shared'
 import { agents } from '@errand/drizzle/schema'
-import { and, eq, isNull, sql } from 'drizzle-orm'
+import { and, eq, isNull } from 'drizzle-orm'
 import type { Database } from './database.ts'
 import { isUniqueViolation } from './unique-violation.ts'
 import { isAmongHeld } from './is-held.ts'
@@ -71,16 +71,6 @@ export async function setDraining(
 ): Promise<Agent | 'unknown'> {
   await db.drizzle.update(agents).set({ draining }).where(isLive(agentId))
   return (await getAgent(db, agentId)) ?? 'unknown'
-}
-
-/** At once: its key is refused, its lease ends, and with the next beat its jobs are lost or retried. */
-export async function revokeAgent(db: Database, agentId: string): Promise<'revoked' | 'unknown'> {
-  const revoked = await db.drizzle
-    .update(agents)
-    .set({ revoked_at: sql`now()`, lease_until: sql`now()`, epoch: sql`epoch + 1` })
-    .where(isLive(agentId))
-    .returning({ id: agents.id })
-  return revoked.length > 0 ? 'revoked' : 'unknown'
 }
 
 function isLive(agentId: string) {

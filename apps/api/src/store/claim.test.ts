@@ -1,6 +1,6 @@
-import { sizeLimits } from '@errand/shared'
+import { sizeLimits, timeConstants } from '@errand/shared'
 import { afterAll, beforeEach, describe, expect, it, beforeAll } from 'vitest'
-import { setDraining, revokeAgent } from './agents.ts'
+import { setDraining } from './agents.ts'
 import { claim } from './claim.ts'
 import type { Database } from './database.ts'
 import { handBack } from './hand-back.ts'
@@ -9,6 +9,7 @@ import { markRunning } from './start.ts'
 import { testingDatabases } from './testing-databases.ts'
 import { enrollAgent, held, openScene, report, type Scene } from './testing-scene.ts'
 import { openSession, renewLeases } from './sessions.ts'
+import { revokeAgent } from './revoke-agent.ts'
 
 describe.each(testingDatabases)('claim on $name', ({ open }) => {
   let db: Database
@@ -96,7 +97,7 @@ describe.each(testingDatabases)('claim on $name', ({ open }) => {
         )
       ).keys(),
     ]).toEqual([agentId])
-    await revokeAgent(db, agentId)
+    await revokeAgent(db, agentId, timeConstants)
     expect(await scene.claim(1)).toEqual([])
     expect(await renewLeases(db, [{ agentId, epoch: scene.epoch }], 60_000)).toEqual(new Map())
   })

@@ -1,5 +1,5 @@
+import { timeConstants } from '@errand/shared'
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
-import { revokeAgent } from './agents.ts'
 import { appendOutput } from './append-output.ts'
 import { beat } from './beat.ts'
 import { cancel } from './cancel.ts'
@@ -8,6 +8,7 @@ import { readExecution } from './read-execution.ts'
 import { markRunning } from './start.ts'
 import { testingDatabases } from './testing-databases.ts'
 import { openScene, type Scene } from './testing-scene.ts'
+import { revokeAgent } from './revoke-agent.ts'
 
 describe.each(testingDatabases)('beat on $name', ({ open }) => {
   let db: Database
@@ -85,10 +86,18 @@ describe.each(testingDatabases)('beat on $name', ({ open }) => {
     expect(changed.flat()).toHaveLength(1)
   })
 
-  it('ends the jobs of a revoked agent', async () => {
-    const { id } = await scene.submitAndClaim()
-    await revokeAgent(db, scene.agentId)
-    await expect.poll(beatNow).toMatchObject([{ id, outcome: 'lost', error: 'its agent was revoked' }])
+  it('ends the jobs of an agent as it is revoked, and takes nothing from it any more (AU-08)', async () => {
+    const claim = await scene.submitAndClaim()
+    const ended = await revokeAgent(db, scene.agentId, timeConstants)
+    expect(ended).toMatchObject([{ id: claim.id, outcome: 'lost', error: 'its agent was revoked' }])
+    const { id, fence } = claim
+    const of = { id, fence, agentId: scene.agentId, epoch: scene.epoch }
+    const bytes = new TextEncoder().encode('x')
+    expect(await appendOutput(db, { ...of, stream: 'stdout', offset: 0, bytes })).toMatchObject({
+      verdict: 'stale',
+    })
+    expect(await scene.finish(scene.finishItem(claim))).toMatchObject({ verdict: 'stale' })
+    expect(await beatNow()).toEqual([])
   })
 
   it('cancels by itself what a living agent does not', async () => {

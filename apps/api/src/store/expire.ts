@@ -9,6 +9,11 @@ import { whyQueuesWait } from './waiting-reason.ts'
 /** At most this many in one beat: no long transaction. The rest comes with the next. */
 const atOnce = 1_000
 
+/** What follows `lost`, with the retry window as $1 and $2. */
+const lostEnded = `ended as (${endLost('lost', '$1', '$2')}), result as (${insertResultsOf('ended')}),
+  attempts as (${insertAttemptsOf('ended', 'lost')})
+select ${executionColumns('e', 'r')} from ended e left join result r on r.id = e.id`
+
 /** Ends the jobs of agents whose lease has run out, and those whose agent does not answer a cancel. */
 export function expireLeases(
   tx: Database,
@@ -16,6 +21,21 @@ export function expireLeases(
 ): Promise<ExecutionRow[]> {
   return tx.query(leasesStatement, [time.retryMinMs, time.retryMaxMs, time.lostAfterMs])
 }
+
+/** Ends what an agent holds that has just been revoked, all of it: nothing that it still says of them is taken. */
+export function loseJobsOf(
+  tx: Database,
+  agentId: string,
+  time: Pick<TimeConstants, 'retryMinMs' | 'retryMaxMs'>,
+): Promise<ExecutionRow[]> {
+  return tx.query(revokedStatement, [time.retryMinMs, time.retryMaxMs, agentId])
+}
+
+const revokedStatement = `
+with lost as materialized (
+  select j.id, j.fence, j.agent_id, true as may_have_started, 'its agent was revoked' as error
+  from jobs j where j.agent_id = $3 and ${isAmongHeld('j')} order by j.id for no key update
+), ${lostEnded}`
 
 /** An agent whose session is being worked on at this moment is left to the next beat: it may be renewing. */
 const leasesStatement = `
@@ -30,9 +50,7 @@ with expired as materialized (
   where ${isAmongHeld('j')} and (x.id is not null
     or (j.status = 'canceling' and j.cancel_requested_at < now() - $3::float8 * interval '1 millisecond'))
   order by j.id limit ${atOnce} for no key update of j
-), ended as (${endLost('lost', '$1', '$2')}), result as (${insertResultsOf('ended')}),
-  attempts as (${insertAttemptsOf('ended', 'lost')})
-select ${executionColumns('e', 'r')} from ended e left join result r on r.id = e.id`
+), ${lostEnded}`
 
 /**
  * Ends maintenance jobs that wait for an agent which was revoked, or has been away for longer than any restart takes:

@@ -1,5 +1,6 @@
+import { timeConstants } from '@errand/shared'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { getAgent, listAgents, patchAgent, findAgentKey, revokeAgent, setDraining } from './agents.ts'
+import { getAgent, listAgents, patchAgent, findAgentKey, setDraining } from './agents.ts'
 import { createApiKey, createVerifyKey, ensureAdminKey, listApiKeys, revokeApiKey } from './api-keys.ts'
 import { audit } from './audit.ts'
 import type { Database } from './database.ts'
@@ -12,6 +13,7 @@ import {
 import { openSession } from './sessions.ts'
 import { testingDatabases } from './testing-databases.ts'
 import { enrollAgent, report } from './testing-scene.ts'
+import { revokeAgent } from './revoke-agent.ts'
 
 describe.each(testingDatabases)('keys on $name', ({ open }) => {
   let db: Database
@@ -131,8 +133,8 @@ describe.each(testingDatabases)('keys on $name', ({ open }) => {
       expect(await patchAgent(db, agentId, {})).toMatchObject({ name: 'renamed' })
       const other = await enrollAgent(db)
       expect(await patchAgent(db, other, { name: 'renamed' })).toBe('name_taken')
-      expect(await revokeAgent(db, agentId)).toBe('revoked')
-      expect(await revokeAgent(db, agentId)).toBe('unknown')
+      expect(await revokeAgent(db, agentId, timeConstants)).toEqual([])
+      expect(await revokeAgent(db, agentId, timeConstants)).toBe('unknown')
       expect(await findAgentKey(db, agentId)).toBeUndefined()
       expect(await openSession(db, session)).toBe('revoked')
       expect(await openSession(db, { ...session, agentId: crypto.randomUUID() })).toBe('unknown')

@@ -1,8 +1,8 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import { dockerExecutor, localhostExecutor, submission } from '@errand/shared'
+import { dockerExecutor, localhostExecutor, submission, timeConstants } from '@errand/shared'
 import { describe, expect, it } from 'vitest'
 import { createSecrets } from '../secrets/secrets.ts'
-import { revokeAgent, setDraining } from './agents.ts'
+import { setDraining } from './agents.ts'
 import { cancel } from './cancel.ts'
 import type { Database } from './database.ts'
 import { createExecutor } from './executors.ts'
@@ -17,6 +17,7 @@ import { createSubmit } from './submit.ts'
 import { createAgentAtRandom, type AgentAtRandom, type Random } from './testing-agent-at-random.ts'
 import { testingDatabases } from './testing-databases.ts'
 import { enrollAgent } from './testing-scene.ts'
+import { revokeAgent } from './revoke-agent.ts'
 
 const time = { retryMinMs: 1, retryMaxMs: 4, lostAfterMs: 600_000, preferAgentMs: 5 }
 const project = 'history'
@@ -163,7 +164,7 @@ async function openHistory(db: Database, random: Random) {
     agent.cutOff()
     if (random.chance(0.1) && agents.filter(({ usable }) => usable).length > 2) {
       agent.revoke()
-      await revokeAgent(db, agent.agentId)
+      await revokeAgent(db, agent.agentId, timeConstants)
     } else if (random.chance(0.5))
       await db.query(`update agents set lease_until = now() - interval '1 second' where id = $1`, [
         agent.agentId,

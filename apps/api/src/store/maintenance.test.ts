@@ -1,6 +1,7 @@
+import { timeConstants } from '@errand/shared'
 import type { RunResult } from '@errand/shared'
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
-import { revokeAgent, setDraining } from './agents.ts'
+import { setDraining } from './agents.ts'
 import { beat } from './beat.ts'
 import { cancel } from './cancel.ts'
 import { claim, type Claim } from './claim.ts'
@@ -14,6 +15,7 @@ import { openSession } from './sessions.ts'
 import { settle } from './settle.ts'
 import { testingDatabases } from './testing-databases.ts'
 import { enrollAgent, openScene, report, type Scene } from './testing-scene.ts'
+import { revokeAgent } from './revoke-agent.ts'
 
 const missing = { need: 'runtime.install', reason: 'six==1.17.0 is not installed' } as const
 const missingImage = { need: 'docker_image.download', reason: 'its image is not there' } as const
@@ -412,7 +414,7 @@ describe.each(testingDatabases)('maintenance on $name', ({ open }) => {
       await lockOf(claimed)
       const [installation] = await claimParts()
       const { job } = await lockOf(installation!, missingImage)
-      await revokeAgent(db, scene.agentId)
+      await revokeAgent(db, scene.agentId, timeConstants)
       const lost = await beatOwn()
       expect(new Set(lost.map(({ id, outcome }) => `${id} ${outcome}`))).toEqual(
         new Set([installation!.id, job!.locked_by].map((id) => `${id} lost`)),

@@ -74,3 +74,15 @@ update agents a set last_seen_at = now(),
   lease_until = clock_timestamp() + $2::float8 * interval '1 millisecond'
 from alive where a.id = alive.id
 returning a.id, floor(extract(epoch from clock_timestamp()) * 1000)::float8 as time`
+
+/** How the rows of these agents stand now. */
+export function listSessions(
+  db: Database,
+  agentIds: readonly string[],
+): Promise<{ id: string; epoch: number; labels: Record<string, string>; revoked: boolean }[]> {
+  return db.query(
+    `select a.id, a.epoch, a.labels, a.revoked_at is not null as revoked
+     from json_array_elements_text($1::text::json) i(id) join agents a on a.id = i.id::uuid`,
+    [JSON.stringify(agentIds)],
+  )
+}

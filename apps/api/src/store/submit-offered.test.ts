@@ -1,6 +1,6 @@
-import { sizeLimits } from '@errand/shared'
+import { sizeLimits, timeConstants } from '@errand/shared'
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
-import { revokeAgent, setDraining } from './agents.ts'
+import { setDraining } from './agents.ts'
 import { cancel } from './cancel.ts'
 import type { Database } from './database.ts'
 import { assignedButNotHeld } from './missing.ts'
@@ -11,6 +11,7 @@ import { openSession } from './sessions.ts'
 import { createSubmit, type Submitted } from './submit.ts'
 import { testingDatabases } from './testing-databases.ts'
 import { openScene, report, type Scene } from './testing-scene.ts'
+import { revokeAgent } from './revoke-agent.ts'
 
 describe.each(testingDatabases)('submit with an offered slot on $name', ({ open }) => {
   let db: Database
@@ -81,7 +82,7 @@ describe.each(testingDatabases)('submit with an offered slot on $name', ({ open 
     expect(await left()).toBe(1)
     await db.query(`update agents set lease_until = now() - interval '1 second' where id = $1`, [agentId])
     await waits()
-    await revokeAgent(db, agentId)
+    await revokeAgent(db, agentId, timeConstants)
     await waits()
   })
 

@@ -134,6 +134,11 @@ export const apiMessage = z.discriminatedUnion('type', [
    */
   z.object({ type: z.literal('check'), request_id: id, ...assignedExecutor.shape }),
   z.object({ type: z.literal('host_key'), request_id: id, host: z.string(), port: z.int() }),
+  /**
+   * The API is about to close this socket: it goes down, or too many have come at once. Come back after so many
+   * milliseconds, to whichever replica then answers. Where it is lost, or not known, the reconnect window holds.
+   */
+  z.object({ type: z.literal('reconnect'), reconnect_in_ms: z.number().min(0) }),
 ])
 export type ApiMessage = z.infer<typeof apiMessage>
 
