@@ -94,9 +94,12 @@ export const jobs = pgTable(
     error: text('error'),
   },
   (table) => [
-    /** The only index that claims use: work that no agent can take costs nothing to pass over. In queue 0: what is to be divided. */
+    /**
+     * The only index that claims use: work that no agent can take costs nothing to pass over, and what one key has
+     * waiting costs nothing to pass over on the way to the next key. In queue 0: what is to be divided.
+     */
     index('jobs_claimable')
-      .on(table.queue_id, table.priority.desc().nullsFirst(), table.created_at, table.id)
+      .on(table.queue_id, table.priority.desc().nullsFirst(), table.key_id, table.created_at, table.id)
       .where(sql`status = 'waiting'`),
     index('jobs_by_holder').on(table.agent_id).where(sql.raw(held)),
     index('jobs_retrying')
@@ -116,6 +119,10 @@ export const jobs = pgTable(
       .on(table.created_at, table.id)
       .where(sql`type <> 'code.execute'`),
     index('jobs_by_age').on(table.created_at, table.id),
+    /** What became of jobs lately. */
+    index('jobs_by_end')
+      .on(table.ended_at)
+      .where(sql`outcome is not null`),
     /** In a function (see the migration that makes it): PostgreSQL parses every CHECK anew in every statement. */
     check(
       'jobs_possible',

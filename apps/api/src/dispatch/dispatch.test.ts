@@ -100,4 +100,22 @@ describe.each(['pglite', 'postgres'] as const)('dispatch on %s', (database) => {
     )
     agent.leave()
   })
+
+  it('shares the slots of an agent between the keys that wait, from the poll on that finds several', async () => {
+    const agent = await test.connectAgent(0)
+    for (let n = 0; n < 12; n++) await test.submit()
+    const theirs = new Set<string>()
+    for (let n = 0; n < 3; n++) {
+      const answer = await test.request('POST', '/executions', {
+        key: test.keys.runner,
+        body: { executor: 'local_python', code: 'pass' },
+      })
+      theirs.add(((await answer.json()) as { id: string }).id)
+    }
+    await test.parts.dispatch.poll()
+    agent.grant(6)
+    await vi.waitFor(() => expect(agent.assigned).toHaveLength(6))
+    expect(agent.assigned.filter(({ id }) => theirs.has(id))).toHaveLength(3)
+    agent.leave()
+  })
 })

@@ -2,6 +2,7 @@ import { closeCode, slotClass, type SlotClass, type Slots, type TimeConstants } 
 import type { Log } from '../log.ts'
 import { claim, type Claim } from '../store/claim.ts'
 import { claimAgain } from '../store/claim-again.ts'
+import { claimFairly } from '../store/claim-fairly.ts'
 import { createClaimWithinLimits } from '../store/claim-within-limits.ts'
 import { Unavailable, type Database } from '../store/database.ts'
 import type { Finish } from '../store/finish.ts'
@@ -157,7 +158,7 @@ export function createDispatch({ db, log, finish, assignmentOf }: DispatchParts)
     if (queues.some((queue) => queue.id === queueId && queue.limited)) kick()
   }
 
-  /** The slow poll behind every kick: new queues, retries that are due, hints that were lost. */
+  /** The slow poll behind every kick: new queues, keys that wait beside others, retries that are due, hints that were lost. */
   async function poll(): Promise<void> {
     await refreshQueues()
     kick()
@@ -206,7 +207,7 @@ export function createDispatch({ db, log, finish, assignmentOf }: DispatchParts)
     } finally {
       credits[slot] += slots - claims.length
     }
-    if (claims.length === slots) mayWait.add(slot)
+    if (claims.length === slots || (claims.length > 0 && isShared(served[slot]))) mayWait.add(slot)
     for (const one of claims) await assignInto(agent, slot, one)
   }
 
@@ -220,7 +221,13 @@ export function createDispatch({ db, log, finish, assignmentOf }: DispatchParts)
   function claimOf({ agentId, epoch }: AgentLink, slots: number, served: readonly Queue[]): Promise<Claim[]> {
     const ids = (limited: boolean) => served.filter((one) => one.limited === limited).map((one) => one.id)
     const given = { agentId, epoch, slots, free: ids(false), limited: ids(true) }
-    return given.limited.length === 0 ? claim(db, { ...given, queues: given.free }) : claimWithinLimits(given)
+    if (given.limited.length > 0) return claimWithinLimits(given)
+    return (isShared(served) ? claimFairly : claim)(db, { ...given, queues: given.free })
+  }
+
+  /** As of the last poll: jobs of several keys wait in them. */
+  function isShared(served: readonly Queue[]): boolean {
+    return new Set(served.flatMap(({ waitingKeys }) => waitingKeys)).size > 1
   }
 
   function sendCancels(agent: Connected): void {

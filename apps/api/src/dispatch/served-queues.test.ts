@@ -7,7 +7,16 @@ const queue = (
   executorType: ExecutorType,
   labels: Record<string, string> = {},
   enabled = true,
-) => ({ id, executorId: 'any', executorType, agentId: null, labels, enabled, limited: false })
+) => ({
+  id,
+  executorId: 'any',
+  executorType,
+  agentId: null,
+  labels,
+  enabled,
+  limited: false,
+  waitingKeys: [],
+})
 const offers = { available: true, isolation: null, missing: [] }
 const agent = {
   agentId: 'this one',

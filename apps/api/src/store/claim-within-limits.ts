@@ -1,4 +1,5 @@
-import { claim, claimStatement, isClaimable, toClaim, type Claim, type ClaimRow } from './claim.ts'
+import { claimStatement, isClaimable, toClaim, type Claim, type ClaimRow } from './claim.ts'
+import { claimFairly, fairSteps, headOf, turn } from './claim-fairly.ts'
 import type { Database } from './database.ts'
 import { allVersions } from './executor-version.ts'
 import { isAmongHeld } from './is-held.ts'
@@ -12,7 +13,7 @@ export type ClaimWithinLimits = (given: {
 }) => Promise<Claim[]>
 
 /**
- * As `claim`, where some of the queues belong to executors with a `max_concurrency`: of each of those no more jobs are
+ * As `claimFairly`, where some of the queues belong to executors with a `max_concurrency`: of each of those no more jobs are
  * held at once than that, whoever claims. `limited` are those queues, `free` the others. Who holds the lock of an
  * executor is the only one who claims of it, and counts only then; so it takes a transaction, which only agents pay for
  * that serve such an executor while it has something to claim and room for it.
@@ -25,7 +26,7 @@ export function createClaimWithinLimits(db: Database): ClaimWithinLimits {
       JSON.stringify(limited),
       agentId,
     ])
-    if (open.length === 0) return claim(db, { agentId, epoch, queues: free, slots })
+    if (open.length === 0) return claimFairly(db, { agentId, epoch, queues: free, slots })
     const executors = JSON.stringify([...new Set(open.map((one) => one.executor_id))])
     const queues = JSON.stringify([...free, ...open.map((one) => one.id)])
     return inTurn(() =>
@@ -70,19 +71,16 @@ select pg_advisory_xact_lock(${lockClass}, key)
 from (select distinct hashtext(id) as key from json_array_elements_text($1::text::json) i(id) order by 1) keys`
 
 /** An executor may have several queues, one for each set of labels it has had: its room is for all of them together. */
-const claimWithRoomStatement = claimStatement(`
-rooms as materialized (
+const claimWithRoomStatement = claimStatement(`${fairSteps}, rooms as materialized (
   select e.id as executor_id, ${room} as room from code_executors e join ${allVersions} v on v.config_id = e.config_id
   where e.id in (select id::uuid from json_array_elements_text($5::text::json) i(id))
 ), picked as materialized (
   select id from (
-    select w.*, r.room, row_number() over (partition by q.executor_id order by w.priority desc, w.created_at, w.id) as place
-    from session cross join json_array_elements_text($3::text::json) i(id) join queues q on q.id = i.id::int
-    left join rooms r on r.executor_id = q.executor_id
-    cross join lateral (
-      select j.id, j.priority, j.created_at from jobs j where j.queue_id = q.id and ${isClaimable('j', 'session.id')}
-      order by j.priority desc, j.created_at, j.id limit least($4::int, r.room) for no key update skip locked
-    ) w
+    select t.*, row_number() over (partition by executor_id order by priority desc, turn, chance) as place from (
+      select w.*, q.executor_id, r.room, ${turn} as turn, random() as chance
+      from session cross join lines l join queues q on q.id = l.queue_id left join rooms r on r.executor_id = q.executor_id
+      cross join lateral (${headOf('l', 'least($4::int, r.room)')}) w
+    ) t
   ) found where room is null or place <= room
-  order by priority desc, created_at, id limit $4::int
+  order by priority desc, turn, chance limit $4::int
 )`)

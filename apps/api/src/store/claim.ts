@@ -15,16 +15,28 @@ export interface Claim {
 }
 
 /**
- * Gives waiting jobs of these queues to an agent, at most `slots`: higher priority first, then older ones. Nothing
- * when the agent's session is not its newest, its lease has run out, or it is draining or revoked.
+ * Gives waiting jobs of these queues to an agent, at most `slots`: higher priority first, of a key the older first; one
+ * key after the other, for where several wait there is `claimFairly`. Nothing when the agent's session is not its
+ * newest, its lease has run out, or it is draining or revoked.
  */
-export async function claim(
+export const claim: ClaimFrom = (db, given) => claimBy(claimAnyStatement, db, given)
+
+export type ClaimFrom = (db: Database, given: ClaimGiven) => Promise<Claim[]>
+
+interface ClaimGiven {
+  agentId: string
+  epoch: number
+  queues: readonly number[]
+  slots: number
+}
+
+export async function claimBy(
+  statement: string,
   db: Database,
-  given: { agentId: string; epoch: number; queues: readonly number[]; slots: number },
+  { agentId, epoch, queues, slots }: ClaimGiven,
 ): Promise<Claim[]> {
-  const { agentId, epoch, queues, slots } = given
   if (queues.length === 0 || slots <= 0) return []
-  const rows = await db.query<ClaimRow>(claimAnyStatement, [agentId, epoch, JSON.stringify(queues), slots])
+  const rows = await db.query<ClaimRow>(statement, [agentId, epoch, JSON.stringify(queues), slots])
   return rows.map(toClaim)
 }
 
@@ -80,7 +92,7 @@ export function isClaimable(job: string, agentId: string): string {
  */
 export function claimStatement(steps: string): string {
   return `
-with session as materialized (
+with recursive session as materialized (
   select id, epoch from agents
   where id = $1 and epoch = $2 and lease_until > clock_timestamp() and revoked_at is null and not draining
   for share
@@ -97,6 +109,6 @@ const claimAnyStatement = claimStatement(`
 picked as materialized (
   select w.id from session cross join json_array_elements_text($3::text::json) q(id) cross join lateral (
     select j.id, j.priority, j.created_at from jobs j where j.queue_id = q.id::int and ${isClaimable('j', 'session.id')}
-    order by j.priority desc, j.created_at, j.id limit $4::int for no key update skip locked
+    order by j.priority desc, j.key_id, j.created_at, j.id limit $4::int for no key update skip locked
   ) w order by w.priority desc, w.created_at, w.id limit $4::int
 )`)

@@ -274,6 +274,7 @@ describe.each(testingDatabases)('executors on $name', ({ open }) => {
         labels: { a: '1', b: '2' },
         enabled: true,
         limited: false,
+        waitingKeys: [],
       })
     })
   })
