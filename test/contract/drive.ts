@@ -1,4 +1,4 @@
-import { dependenciesFor, submission as submissionSchema } from '@errand/shared'
+import { dependenciesFor, keptAssignment, submission as submissionSchema } from '@errand/shared'
 import type { Assignment, Outcome, Stream, StreamTotals, SubmissionBody } from '@errand/shared'
 import type { Backend, RunEnd, StopReason } from '../../apps/agent/src/backends/backend.ts'
 import { Ending } from '../../apps/agent/src/runner/ending.ts'
@@ -27,7 +27,7 @@ export interface Driving {
   /** In place of the compile step's own limit. */
   compileLimitMs?: number
   /** Called in place of spooling `starting`. */
-  starting?: () => void
+  starting?: (assignment: Assignment, kept: object | undefined) => void
   /** Unix milliseconds; now where absent. */
   submittedAt?: number
 }
@@ -66,8 +66,8 @@ export async function drive(driving: Driving): Promise<Driven> {
       ),
       slot: driving.slot ?? 0,
       signal: ending.signal,
-      starting(phase, limitMs) {
-        driving.starting?.()
+      starting(phase, limitMs, keep) {
+        driving.starting?.(assignment, keep)
         ending.begin(phase, phase === 'compile' ? (driving.compileLimitMs ?? limitMs) : limitMs)
       },
       exited: (tookMs) => ending.exited(tookMs),
@@ -78,6 +78,57 @@ export async function drive(driving: Driving): Promise<Driven> {
     const totals = output.end()
     const [stdout, stderr] = [Buffer.concat(kept.stdout), Buffer.concat(kept.stderr)]
     return { outcome: outcomeOf(end, ending.reason), end, stdout, stderr, totals }
+  } finally {
+    ending.exited()
+  }
+}
+
+/** What an agent that died left of a run, and how the one after it hears of the rest. */
+export interface Adopting {
+  backend: Backend
+  assignment: Assignment
+  kept: unknown
+  /** What was spooled of its output. */
+  stored: Record<Stream, Buffer>
+  /** The assignment, as the API sends it again. */
+  again?: () => Promise<Assignment>
+  watch?: (stream: Stream, bytes: Buffer) => void
+  begin?: (stop: (reason: StopReason) => void) => void
+}
+
+/** Goes on with a run on a backend as the runner does; throws as that does. */
+export async function driveAdoption(adopting: Adopting): Promise<Omit<Driven, 'totals'>> {
+  const { backend, assignment, kept, stored } = adopting
+  const ending = new Ending(() => performance.now())
+  const whole = { ...stored }
+  const output = new Output({
+    capBytes: assignment.limits.output_limit_kb * 1024,
+    flushEveryMs: 5,
+    spool(stream, offset, bytes) {
+      whole[stream] = Buffer.concat([whole[stream].subarray(0, offset), bytes])
+      adopting.watch?.(stream, whole[stream])
+    },
+    onSpoolFailure(error) {
+      throw error
+    },
+  })
+  for (const stream of ['stdout', 'stderr'] as const) output.resume(stream, [stored[stream]])
+  adopting.begin?.((reason) => ending.stop(reason))
+  try {
+    const end = await backend.adopt!({
+      assignment: keptAssignment.parse(assignment),
+      kept: JSON.parse(JSON.stringify(kept)) as unknown,
+      assignmentAgain: adopting.again ?? (() => Promise.resolve(assignment)),
+      signal: ending.signal,
+      starting: (phase, limitMs) => ending.begin(phase, limitMs),
+      exited: (tookMs) => ending.exited(tookMs),
+      output: (stream, bytes) => output.write(stream, bytes),
+      counted: (stream, bytes) => output.counted(stream, bytes),
+    })
+    await end.gone
+    output.end()
+    if (!output.caughtUp) throw new Error('less is left of its output than was stored')
+    return { outcome: outcomeOf(end, ending.reason), end, ...whole }
   } finally {
     ending.exited()
   }

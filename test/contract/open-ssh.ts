@@ -12,6 +12,7 @@ import type { SshServer } from '../../infra/ssh-server.ts'
 export interface OpenSsh {
   server: SshServer
   backend: Backend
+  agentDir: string
   settings(given?: { runtime?: RuntimeName; port?: number } & Partial<SshExecutor>): SshExecutor
   /** Directories of runs on the target. */
   leftovers(): string[]
@@ -49,6 +50,7 @@ export async function openSsh(
   return {
     server,
     backend,
+    agentDir,
     settings: (more = {}) =>
       sshExecutor.parse({
         runtime: 'bash',

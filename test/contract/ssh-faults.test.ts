@@ -254,6 +254,18 @@ describe('ssh', () => {
       await bash('true', {}, { settings })
     })
 
+    test('without a word: the target ends the run in time, it is lost, and swept at the next connect (NET-13)', async () => {
+      const run = bash(
+        'echo begun; (setsid sleep 300 &); sleep 300',
+        { timeout_sec: 1 },
+        { watch: () => void opened.server.pause() },
+      )
+      await expect(run).rejects.toThrow(Lost)
+      expect(processesWith(tag.name, tag.value)).toEqual([])
+      await opened.server.resume()
+      await bash('true')
+    })
+
     test('and the run canceled: it is over soon, whether the target can be reached or not', async () => {
       const way = await link()
       const settings = opened.settings({ port: way.port })

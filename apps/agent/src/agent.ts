@@ -71,7 +71,8 @@ export class Agent {
     const freed = () => this.#connection.offerCredits()
     this.#lease = lease
     this.#delivery = delivery
-    this.#runner = new Runner({ ...parts, clock, lease, delivery, freed })
+    const reassignments = this.#reassignments
+    this.#runner = new Runner({ ...parts, clock, lease, delivery, reassignments, freed })
     this.#connection = new Connection({
       ...parts,
       spoolId: spool.id,

@@ -19,9 +19,10 @@ export interface RecoveryParts {
 const mostDeaths = 5
 
 /**
- * At start, before the first connect: takes up what an agent that died left. What it had only accepted was never started: the
- * inventory gives it back, and says that its agent died with it. What it was starting may have run: the runner goes on
- * with it where its backend can, else nothing proves how it ended, and it is `lost`. Results that wait are delivered. Of all else that was left the backends see to it that nothing is, before anything is reported.
+ * At start, before the first connect: takes up what an agent that died left. What it had only accepted was never
+ * started: the inventory gives it back, and says that its agent died with it. What it was starting may have run: the
+ * runner goes on with it where its backend can, else nothing proves how it ended, and it is `lost`. Results that wait are
+ * delivered. Of all else that was left the backends see to it that nothing is, before anything is reported.
  */
 export async function recover({
   spool,

@@ -138,6 +138,12 @@ export interface AdoptedRun extends RunEvents {
   readonly assignment: KeptAssignment
   /** What the backend had given to `starting`. */
   readonly kept: unknown
+  /**
+   * Asks the API again for what is not kept, secrets among it. Waits for the answer however long the API is away.
+   *
+   * @throws {Lost} when there is none: it is another's by now, or the agent is stopped
+   */
+  assignmentAgain(): Promise<Assignment>
 }
 
 /** What goes on between the runner and a run under way. */

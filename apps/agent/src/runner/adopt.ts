@@ -1,5 +1,6 @@
 import type { RunEnd } from '../backends/backend.ts'
 import { Lost, NotStarted } from '../backends/backend.ts'
+import { refusal } from '../policy.ts'
 import type { Output } from './output.ts'
 import type { AdoptedJob, RunnerParts } from './runner.ts'
 
@@ -11,7 +12,7 @@ import type { AdoptedJob, RunnerParts } from './runner.ts'
  */
 export async function adopt(
   job: AdoptedJob,
-  { backends, spool, delivery, time }: RunnerParts,
+  { backends, policy, reassignments, spool, delivery, time }: RunnerParts,
   output: Output,
 ): Promise<RunEnd> {
   const { assignment, adopted, ending } = job
@@ -24,6 +25,14 @@ export async function adopt(
   const end = await backend.adopt({
     assignment,
     kept: adopted.run.backend,
+    async assignmentAgain() {
+      const again = await reassignments.of(job)
+      if (!again)
+        throw new Lost('the agent that ran it died, and the API told the one after it nothing more of it')
+      const refused = refusal(policy, again)
+      if (refused !== undefined) throw new Lost(refused)
+      return again
+    },
     signal: ending.signal,
     // It runs already: neither the lease nor the spool is asked.
     starting(phase, limitMs) {

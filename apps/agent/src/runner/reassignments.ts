@@ -15,18 +15,18 @@ export class Reassignments {
   readonly #awaited = new Map<string, Awaited>()
   #sender: Sender | undefined
 
-  /**
-   * Settles when the API has answered, in whichever session, or when `signal` is aborted; null: there is none, or
-   * nobody wants it any more.
-   */
-  of({ id, fence }: Claim, signal: AbortSignal): Promise<Assignment | null> {
+  /** Settles when the API has answered, in whichever session; null: there is none, or `giveUp` came first. */
+  of({ id, fence }: Claim): Promise<Assignment | null> {
     const { promise, resolve } = Promise.withResolvers<Assignment | null>()
     const awaited = { id, fence, resolve }
     this.#awaited.set(claimKey(awaited), awaited)
-    signal.addEventListener('abort', () => this.#settle(awaited, null))
-    if (signal.aborted) this.#settle(awaited, null)
-    else if (this.#sender) ask(this.#sender, awaited)
+    if (this.#sender) ask(this.#sender, awaited)
     return promise
+  }
+
+  /** Nobody wants it any more. */
+  giveUp(claim: Claim): void {
+    this.#settle(claim, null)
   }
 
   /** A session is reconciled. */

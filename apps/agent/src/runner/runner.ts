@@ -20,6 +20,7 @@ import type { KeptRun } from '../spool/kept-run.ts'
 import type { Spool, SpooledJob } from '../spool/spool.ts'
 import { Ending } from './ending.ts'
 import { execute } from './execute.ts'
+import type { Reassignments } from './reassignments.ts'
 import { Slots } from './slots.ts'
 
 export interface RunnerParts {
@@ -34,6 +35,7 @@ export interface RunnerParts {
   lease: Lease
   spool: Spool
   delivery: Delivery
+  reassignments: Reassignments
   log: Log
   /** There may be slots to grant again. */
   freed: () => void
@@ -152,7 +154,7 @@ export class Runner {
     const job = this.#jobs.get(claimKey(claim))
     if (job) {
       job.dropped = true
-      job.ending.stop('lease_lost')
+      this.#end(job, 'lease_lost')
     }
     this.#parts.delivery.forget(claim)
   }
@@ -160,7 +162,13 @@ export class Runner {
   /** Ends every job, or those of which the API may begin another attempt. */
   endAll(reason: StopReason, only: 'with attempts left' | 'all' = 'all'): void {
     for (const job of this.#jobs.values())
-      if (only === 'all' || job.assignment.attempts_left) job.ending.stop(reason)
+      if (only === 'all' || job.assignment.attempts_left) this.#end(job, reason)
+  }
+
+  /** Also one that waits for its assignment: there may be no API to tell it. (One that cancels is there.) */
+  #end(job: RunningJob, reason: StopReason): void {
+    job.ending.stop(reason)
+    this.#parts.reassignments.giveUp(job)
   }
 
   /** Takes no more jobs; settles once those under way have ended. */

@@ -5,6 +5,8 @@ export interface BoxConnection {
   /** To be called once, before anything is sent. */
   listen(listener: BoxListener): void
   send(bytes: Uint8Array): void
+  /** In place of a bundle that an agent which died had sent: all that its box says is told, from its first word. */
+  follow?(): void
   /** Writes a bundle as it is read there; absent: as a box reads it. */
   encode?(bundle: Bundle): Uint8Array
   /**

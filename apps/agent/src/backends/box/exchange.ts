@@ -4,13 +4,13 @@ import { BoxFailed } from './box-connection.ts'
 import type { BoxConnection } from './box-connection.ts'
 
 /**
- * Hands a bundle to a box, and to `onFrame` what the box says; settles at its last word.
+ * Hands a bundle to a box that has none yet, and to `onFrame` what the box says; settles at its last word.
  *
  * @throws {BoxFailed} when the box could not do it, and the connection's reason when it closed before the end
  */
 export async function exchange(
   connection: BoxConnection,
-  bundle: Bundle,
+  bundle: Bundle | undefined,
   onFrame: (frame: Frame) => void,
   onEnding: () => void = () => {},
 ): Promise<void> {
@@ -25,7 +25,8 @@ export async function exchange(
       ending: onEnding,
       closed: reject,
     })
-    connection.send(connection.encode?.(bundle) ?? encodeBundle(bundle))
+    if (bundle) connection.send(connection.encode?.(bundle) ?? encodeBundle(bundle))
+    else connection.follow?.()
   })
   if (failed) throw failed
 }

@@ -1,10 +1,12 @@
 import type { BundlePhase } from '@errand/box'
 import { runtimes, sizeLimits } from '@errand/shared'
+import type { KeptAssignment, Phase } from '@errand/shared'
 import { expandCommand } from '../../runtimes/expand-command.ts'
 import type { FoundRuntime } from '../../runtimes/find-runtime.ts'
 import type { Program } from '../../runtimes/program.ts'
 import type { Run } from '../backend.ts'
 import { refuseOversized } from './refuse-oversized.ts'
+import type { PhaseLimit } from './run-in-box.ts'
 
 export interface ProgramPlace {
   run: Run
@@ -16,6 +18,16 @@ export interface ProgramPlace {
   options?: readonly string[]
   /** What starts a command in a sandbox, where there is one. */
   wrapper?: readonly string[] | undefined
+}
+
+/** Which phases a job has, and their time limits. */
+export function phaseLimits({
+  runtime,
+  limits,
+}: Pick<KeptAssignment, 'runtime' | 'limits'>): (PhaseLimit & { kind: Phase })[] {
+  const { compile } = runtimes[runtime]
+  const run = { kind: 'run', limitMs: limits.timeout_sec * 1_000 } as const
+  return compile ? [{ kind: 'compile', limitMs: compile.timeout_sec * 1_000 }, run] : [run]
 }
 
 /** The phases of a job in a box: the compile step where the runtime has one, and the program's own. */
@@ -38,25 +50,19 @@ export function programPhases({
   }
   const argv = (words: readonly string[]): string[] =>
     expandCommand(words, runtime, { ...found, options, program, args: submission.args })
-  const phases: BundlePhase[] = [
-    {
-      ...common,
-      kind: 'run',
-      limitMs: limits.timeout_sec * 1_000,
+  const own = {
+    compile: {
+      capBytes: sizeLimits.compileOutput,
+      killAtCap: false,
+      argv: argv(runtime.compile?.command ?? []),
+    },
+    run: {
       capBytes: limits.output_limit_kb * 1_024,
       killAtCap: submission.on_output_limit === 'kill',
       argv: argv(runtime.run),
     },
-  ]
-  if (runtime.compile)
-    phases.unshift({
-      ...common,
-      kind: 'compile',
-      limitMs: runtime.compile.timeout_sec * 1_000,
-      capBytes: sizeLimits.compileOutput,
-      killAtCap: false,
-      argv: argv(runtime.compile.command),
-    })
+  }
+  const phases = phaseLimits(assignment).map((limit) => ({ ...common, ...limit, ...own[limit.kind] }))
   for (const phase of phases) refuseOversized(phase.argv, phase.env)
   return phases
 }

@@ -1,9 +1,9 @@
 import { constants } from 'node:os'
 import { getSystemErrorName } from 'node:util'
-import type { Bundle, Frame, Killed, PhaseFacts } from '@errand/box'
+import type { Bundle, BundlePhase, Frame, Killed, PhaseFacts } from '@errand/box'
 import type { CompileReport, Phase } from '@errand/shared'
 import { Rejected } from '../backend.ts'
-import type { Run, RunEnd } from '../backend.ts'
+import type { RunEnd, RunEvents } from '../backend.ts'
 import type { BoxConnection } from './box-connection.ts'
 import { CompileOutput } from './compile-output.ts'
 import { exchange } from './exchange.ts'
@@ -20,30 +20,63 @@ type Exited = Extract<Frame, { type: 'exited' }>
  * Runs the phases of a job in a box: the same on every backend. Settles once the box has said that no process of the
  * run is left and all output was handed over.
  *
+ * @param kept what it takes to adopt the run, where its backend can
  * @throws what `exchange` throws, and what `run.starting` does; {Rejected} what no kernel would start
  */
-export async function runInBox(run: Run, connection: BoxConnection, bundle: Bundle): Promise<BoxedEnd> {
+export function runInBox(
+  run: RunEvents,
+  connection: BoxConnection,
+  bundle: Bundle,
+  kept?: object,
+): Promise<BoxedEnd> {
+  const { kind, limitMs } = bundle.phases[0]!
+  return hearBox(run, connection, bundle.phases, () => {
+    // The way of a large bundle over a slow link is not the program's time.
+    run.starting(kind as Phase, limitMs + 2 * bundleMs, kept)
+    return bundle
+  })
+}
+
+/** The same where another process has sent the bundle, and the box says all once more. */
+export function adoptInBox(
+  run: RunEvents,
+  connection: BoxConnection,
+  phases: readonly PhaseLimit[],
+): Promise<BoxedEnd> {
+  return hearBox(run, connection, phases, () => undefined)
+}
+
+export type PhaseLimit = Pick<BundlePhase, 'kind' | 'limitMs'>
+
+async function hearBox(
+  run: RunEvents,
+  connection: BoxConnection,
+  phases: readonly PhaseLimit[],
+  begin: () => Bundle | undefined,
+): Promise<BoxedEnd> {
   const { signal } = run
   const printed = new CompileOutput()
   const exits: Exited[] = []
   const facts: PhaseFacts[] = []
   let refused: Error | undefined
   const { kill, end } = patientKill(connection)
-  const starting = (index: number, moreMs = 0): void => {
-    const { kind, limitMs } = bundle.phases[index]!
-    run.starting(kind as Phase, limitMs + moreMs)
+  const starting = (index: number): void => {
+    const { kind, limitMs } = phases[index]!
+    run.starting(kind as Phase, limitMs)
   }
   const refuse = (error: Error): void => {
     refused ??= error
     kill()
   }
-  // The way of a large bundle over a slow link is not the program's time.
-  starting(0, 2 * bundleMs)
-  const undelivered = setTimeout(() => {
-    refuse(new Error(`the box did not begin within ${bundleMs / 1_000} s`))
-    connection.kill()
-  }, bundleMs)
+  const bundle = begin()
+  const undelivered =
+    bundle &&
+    setTimeout(() => {
+      refuse(new Error(`the box did not begin within ${bundleMs / 1_000} s`))
+      connection.kill()
+    }, bundleMs)
   signal.addEventListener('abort', kill)
+  if (!bundle && signal.aborted) kill()
   try {
     const hear = (frame: Frame): void => {
       switch (frame.type) {
@@ -61,7 +94,7 @@ export async function runInBox(run: Run, connection: BoxConnection, bundle: Bund
           return
         case 'output':
           if (compiling()) printed.write(frame.stream, frame.bytes)
-          else run.output(frame.stream, frame.bytes)
+          else handOver(frame)
           return
         case 'capped':
           if (compiling()) printed.cut()
@@ -97,8 +130,18 @@ export async function runInBox(run: Run, connection: BoxConnection, bundle: Bund
   if (refused) throw refused
   return endOf(exits, facts, printed)
 
+  /** What is told once more may not be what it was. */
+  function handOver({ stream, bytes }: Extract<Frame, { type: 'output' }>): void {
+    if (refused) return
+    try {
+      run.output(stream, bytes)
+    } catch (error) {
+      refuse(error as Error)
+    }
+  }
+
   function compiling(): boolean {
-    return bundle.phases[facts.length]?.kind === 'compile'
+    return phases[facts.length]?.kind === 'compile'
   }
 }
 

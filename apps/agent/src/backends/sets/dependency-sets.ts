@@ -103,6 +103,11 @@ export class DependencySets {
     }
   }
 
+  /** A set that a run of an earlier process has is in use until what this returns is called. */
+  useStill(hash: string, place: string): () => void {
+    return this.#ledger.use(keyOf({ hash }, { name: place }))
+  }
+
   /** See `Backend.install`. */
   async install(set: NeededSet, place: SetPlace, work: Maintenance): Promise<JobResult> {
     const begunAt = performance.now()

@@ -30,20 +30,28 @@ export type FindBox = (machine: string) => Promise<OwnBox | undefined>
 
 type RunScript = (script: string, input?: Uint8Array) => Promise<Executed>
 
+export interface Left {
+  /** Names of runs of which something may be left. */
+  runs: readonly string[]
+  /** Of those that an earlier process began and this one goes on with. */
+  adopted: readonly string[]
+  installing: readonly string[]
+}
+
 /** With which a sweep exits where all has ended, and something stayed. */
 const notRemoved = 2
 
 /**
  * Before the first run of a connection: brings the box there if it is not yet (where it cannot run, a script that does
- * its work), ends and removes what earlier runs of this agent left, and those of `left.runs`; then what its
- * installations left but for those that are under way.
+ * its work), ends and removes what earlier runs of this agent left but for those that are adopted, and those of
+ * `left.runs`; then what its installations left but for those that are under way.
  *
  * @throws {SshFailure} `target_unfit` in words where neither can run
  */
 export async function prepareTarget(
   connections: Connections,
   marks: Marks,
-  left: { runs: readonly string[]; installing: readonly string[] },
+  left: Left,
   log: Log,
   findBox: FindBox,
 ): Promise<Place> {
@@ -62,9 +70,11 @@ export async function prepareTarget(
   const withoutBox = box ? await install(box, run) : `there is none for its machine type ${machine}`
   const helper =
     withoutBox === undefined ? `"$HOME"/.errand/${box!.name}` : await installShell(withoutBox, run)
-  const swept = await run(
-    `exec ${[helper, 'sweep', '"$HOME"/.errand/runs', marks.agent, marks.session, ...left.runs].join(' ')}`,
-  )
+  const words =
+    left.adopted.length === 0
+      ? [marks.agent, marks.session, ...left.runs]
+      : [nobody, marks.session, ...left.runs, ...(await leftBeside(left.adopted, marks, run))]
+  const swept = await run(`exec ${helper} sweep "$HOME"/.errand/runs ${words.join(' ')}`)
   // Another attempt of a job must not run beside an older one.
   if (swept.code !== 0 && swept.code !== notRemoved)
     throw unfit('what earlier runs left running there cannot be ended', swept)
@@ -72,12 +82,30 @@ export async function prepareTarget(
     log.warn({ home, said: swept.stderr }, 'what earlier runs left on the target cannot be removed')
   // After its runs: those wrote there.
   if (valueOf(asked, 'sets') === 'yes') {
-    const words = ['sweep', marks.agent, ...left.installing]
-    const { code, stderr } = await runScript(connections, await setsScript(), words, sweepSetsMs)
+    const given = ['sweep', marks.agent, ...left.installing]
+    const { code, stderr } = await runScript(connections, await setsScript(), given, sweepSetsMs)
     if (code !== 0)
       log.warn({ home, said: stderr }, 'what earlier installations left on the target cannot be removed')
   }
   return { runs: `${home}/.errand/runs`, helper, withoutBox }
+}
+
+/** What a sweep takes for the mark of an agent: then it ends what is named, and what is old. */
+const nobody = 'nobody'
+
+/** The names of what earlier processes of this agent left there and nobody goes on with. */
+async function leftBeside(
+  adopted: readonly string[],
+  { agent, session }: Marks,
+  run: RunScript,
+): Promise<string[]> {
+  const listed = await run('cd "$HOME"/.errand/runs && for run in *; do echo "errand-run=$run"; done')
+  // Code may have made others there.
+  const names = [...listed.stdout.matchAll(/^errand-run=([0-9a-z-]+)$/gm)].map(([, name]) => name!)
+  return names.filter(
+    (name) =>
+      name.startsWith(`${agent}-`) && !name.startsWith(`${agent}-${session}-`) && !adopted.includes(name),
+  )
 }
 
 /** Undefined when it is there; else, in words, why it cannot run. */

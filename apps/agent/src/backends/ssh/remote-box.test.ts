@@ -5,6 +5,7 @@ import { describe, expect, it } from 'vitest'
 import { Lost } from '../backend.ts'
 import { RemoteBox } from './remote-box.ts'
 import type { RemoteTarget } from './remote-target.ts'
+import { SshFailure } from './ssh-failure.ts'
 import type { Station, StationListener } from './station.ts'
 
 /** What a target does on one request; undefined: nothing. */
@@ -42,7 +43,7 @@ const runs: Reply = (listener) => {
 /** A box on a target that answers requests so, one after the other, over as many stations as that takes. */
 function boxOn(
   replies: readonly Reply[],
-  given: { phase?: Partial<BundlePhase>; exitCode?: number; fault?: Error } = {},
+  given: { phase?: Partial<BundlePhase>; exitCode?: number; fault?: Error; lookForMs?: number } = {},
 ) {
   const asked: string[] = []
   const abandoned: string[] = []
@@ -91,7 +92,7 @@ function boxOn(
   }
   const box = new RemoteBox({
     remote: remote as RemoteTarget,
-    station: station(),
+    start: given.lookForMs === undefined ? { station: station() } : { lookForMs: given.lookForMs },
     name: 'a',
     dir: '/runs/a',
     phases: [{ ...question, ...given.phase }],
@@ -109,7 +110,8 @@ function boxOn(
       closed: resolve,
     })
   })
-  box.send(Buffer.from('bundle'))
+  if (given.lookForMs === undefined) box.send(Buffer.from('bundle'))
+  else box.follow()
   return { asked, abandoned, done, prepared, frames, ended, gone: box.gone }
 }
 
@@ -144,6 +146,31 @@ it('a box that has begun once has its directory removed', async () => {
   expect(await ended).toBeUndefined()
   await gone
   expect(asked).toEqual(['N', 'D'])
+})
+
+describe('a run that an earlier process began', () => {
+  const lookForMs = 1_000
+
+  it('is followed from its beginning, also when the link breaks at once, and its directory removed', async () => {
+    const { asked, frames, ended, gone } = boxOn([cut, runs, answers('removed')], { lookForMs })
+    expect(await ended).toBeUndefined()
+    await gone
+    expect(asked).toEqual(['F', 'F', 'D'])
+    expect(frames.map(({ type }) => type)).toEqual(['started', 'exited', 'ended', 'done'])
+  })
+
+  it('is lost, and begun by nobody, where the target knows nothing of it', async () => {
+    const { asked, abandoned, ended } = boxOn([answers('no_such_run', 2)], { lookForMs })
+    expect(await ended).toBeInstanceOf(Lost)
+    expect([asked, abandoned]).toEqual([['F'], ['a']])
+  })
+
+  it('is lost at once where there is no use in coming back', async () => {
+    const fault = new SshFailure('host_key_mismatch', 'another host key')
+    const { asked, abandoned, ended } = boxOn([], { lookForMs, fault })
+    expect(await ended).toMatchObject({ name: 'Lost', message: expect.stringContaining('another host key') })
+    expect([asked, abandoned]).toEqual([[], ['a']])
+  })
 })
 
 it('a journal that cannot be read ends the run, and is not read again', async () => {

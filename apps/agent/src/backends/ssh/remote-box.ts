@@ -1,21 +1,22 @@
 import { constants } from 'node:os'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { BrokenFrames, FrameReader } from '@errand/box'
-import type { Bundle, BundlePhase, Frame, PhaseFacts, PhaseKind, StationAnswer } from '@errand/box'
+import type { Bundle, Frame, PhaseFacts, PhaseKind, StationAnswer } from '@errand/box'
 import { Lost } from '../backend.ts'
 import type { BoxConnection, BoxListener } from '../box/box-connection.ts'
+import type { PhaseLimit } from '../box/run-in-box.ts'
 import type { RemoteTarget } from './remote-target.ts'
 import { SshFailure } from './ssh-failure.ts'
 import type { Station } from './station.ts'
 
 export interface RemoteBoxParts {
   remote: RemoteTarget
-  /** That takes the bundle. */
-  station: Station
+  /** What takes the bundle; or for how long to look for a run to which an earlier process has sent it. */
+  start: { station: Station } | { lookForMs: number }
   /** Of the run's directory there, and its path. */
   name: string
   dir: string
-  phases: readonly BundlePhase[]
+  phases: readonly PhaseLimit[]
   /** Writes a bundle as it is read there. */
   encode: (bundle: Bundle) => Uint8Array
   random: () => number
@@ -66,7 +67,7 @@ export class RemoteBox implements BoxConnection {
 
   constructor(parts: RemoteBoxParts) {
     this.#parts = parts
-    this.#station = parts.station
+    if ('station' in parts.start) this.#station = parts.start.station
     this.#phase = emptyPhase(parts.phases[0]!.kind, 0)
   }
 
@@ -83,19 +84,17 @@ export class RemoteBox implements BoxConnection {
     return this.#parts.encode(bundle)
   }
 
-  /** First the bundle, then kills. */
+  /** First the bundle, where it was not sent before, then kills. */
   send(bytes: Uint8Array): void {
-    if (this.#deadline === Infinity)
-      this.#gone = this.#follow(bytes)
-        .catch((error: Error) => {
-          this.#parts.remote.abandon(this.#parts.name)
-          this.#end(error)
-        })
-        .finally(() => this.#unwatch())
+    if (this.#deadline === Infinity && 'station' in this.#parts.start) this.#begin(bytes)
     else {
       this.#killed = true
       this.#station?.kill()
     }
+  }
+
+  follow(): void {
+    this.#begin(new Uint8Array(0))
   }
 
   kill(): void {
@@ -106,17 +105,37 @@ export class RemoteBox implements BoxConnection {
 
   /** The bundle was not sent: nothing has begun. */
   release(): void {
-    if (this.#deadline === Infinity) this.#parts.remote.handBack(this.#parts.station)
+    if (this.#deadline === Infinity) this.#leaveStation()
+  }
+
+  #begin(bundle: Uint8Array): void {
+    this.#gone = this.#follow(bundle)
+      .catch((error: Error) => {
+        this.#parts.remote.abandon(this.#parts.name)
+        this.#end(error)
+      })
+      .finally(() => this.#unwatch())
   }
 
   /** From the bundle to the end of the journal, over as many stations as it takes. */
   async #follow(bundle: Uint8Array): Promise<void> {
-    const { remote, name, dir } = this.#parts
-    this.#expect(0, deliveryMs)
+    const { remote, name, dir, start } = this.#parts
     const mostMs = this.#timeFrom(0) + aroundMs
     const begin = (station: Station): void => station.begin(dir, mostMs, bundle)
     let request = begin
+    const begunBefore = 'lookForMs' in start
     let begunAgain = false
+    if (begunBefore) {
+      this.#deadline = performance.now() + start.lookForMs
+      this.#watch()
+      const lost = await this.#comeBack()
+      if (lost) {
+        remote.abandon(name)
+        this.#end(new Lost(lost))
+        return
+      }
+      request = (station) => station.follow(dir, 0)
+    } else this.#expect(0, deliveryMs)
     let preparedAgain = false
     for (;;) {
       const { answer, errno } = await this.#ask(request)
@@ -143,7 +162,7 @@ export class RemoteBox implements BoxConnection {
         remote.missesPlace()
         const lost = await this.#comeBack()
         if (lost === undefined) continue
-        this.#end(begunAgain ? new Lost(lost) : new Error(lost))
+        this.#end(begunAgain || begunBefore ? new Lost(lost) : new Error(lost))
         return
       }
       if (refused) {
@@ -157,7 +176,7 @@ export class RemoteBox implements BoxConnection {
         this.#end(new Error(`the target cannot begin a run: errno ${errno}`))
         return
       }
-      if (answer === 'no_such_run' && nothingYet && !begunAgain) {
+      if (answer === 'no_such_run' && nothingYet && !begunAgain && !begunBefore) {
         // The bundle has not come to it whole. (Should it still: the directory can be made once only.)
         begunAgain = true
         this.#expect(0, deliveryMs)

@@ -22,6 +22,8 @@ export interface RemoteTargetParts {
   findBox: FindBox
   /** Names of runs of which something may be left on the target. */
   abandoned: Set<string>
+  /** Of those that an earlier process of this agent began and this one goes on with. */
+  adopted: ReadonlySet<string>
   /** Names of installations of dependency sets that are under way there. */
   installing: ReadonlySet<string>
   /** It holds no connection. */
@@ -71,11 +73,11 @@ export class RemoteTarget {
    * @throws {SshFailure}
    */
   place(): Promise<Place> {
-    const { abandoned, installing, marks, log, findBox } = this.#parts
+    const { abandoned, adopted, installing, marks, log, findBox } = this.#parts
     const known = this.#place
     if (known && [...abandoned].every((name) => known.swept.includes(name))) return known.ready
     const swept = [...abandoned]
-    const left = { runs: swept, installing: [...installing] }
+    const left = { runs: swept, adopted: [...adopted], installing: [...installing] }
     const ready = prepareTarget(this.#connections, marks, left, log, findBox)
     const made = { ready, swept }
     this.#place = made

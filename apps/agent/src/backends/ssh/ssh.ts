@@ -18,14 +18,15 @@ import { describeSearch, searchPath } from '../../runtimes/find-runtime.ts'
 import type { FoundRuntime } from '../../runtimes/find-runtime.ts'
 import { programOf } from '../../runtimes/program.ts'
 import type { Log } from '../../log.ts'
-import type { Backend, BackendParts, Check, Maintenance, Run, RunEnd } from '../backend.ts'
+import type { AdoptedRun, Backend, BackendParts, Check, Maintenance, Run, RunEnd } from '../backend.ts'
 import { askInBox } from '../box/ask-in-box.ts'
 import type { Answer } from '../box/ask-in-box.ts'
 import { environmentAt } from '../box/environment.ts'
 import { findInBox } from '../box/find-in-box.ts'
 import type { Commands } from '../box/find-in-box.ts'
-import { programPhases } from '../box/program-phases.ts'
-import { runInBox } from '../box/run-in-box.ts'
+import { phaseLimits, programPhases } from '../box/program-phases.ts'
+import { adoptInBox, runInBox } from '../box/run-in-box.ts'
+import type { BoxedEnd, PhaseLimit } from '../box/run-in-box.ts'
 import { DependencySets } from '../sets/dependency-sets.ts'
 import { linkingOptions } from '../sets/linker.ts'
 import { neededSet } from '../sets/needed-set.ts'
@@ -64,12 +65,15 @@ class Ssh implements Backend {
   readonly type = 'ssh'
   readonly #marks: Marks
   readonly #log: Log
+  readonly #now: () => number
   readonly #random: () => number
   readonly #idleMs: number
   readonly #findBox: FindBox
   readonly #targets = new Map<string, KnownTarget>()
-  /** Runs of which something may be left, and installations under way, by the account that they run under. */
-  readonly #accounts = new Map<string, { abandoned: Set<string>; installing: Set<string> }>()
+  /** By the account that runs are under there. */
+  readonly #accounts = new Map<string, Account>()
+  /** Names of the runs that an earlier process began and this one goes on with, wherever: a target has many addresses. */
+  readonly #adopted = new Set<string>()
   readonly #sets: DependencySets
 
   constructor(parts: SshParts, random: () => number, idleMs: number, findBox: FindBox) {
@@ -78,6 +82,7 @@ class Ssh implements Backend {
       session: randomBytes(4).toString('hex'),
     }
     this.#log = parts.log
+    this.#now = parts.now
     this.#sets = new DependencySets(parts, join(parts.agentDir, 'ssh', 'sets.json'))
     this.#random = random
     this.#idleMs = idleMs
@@ -125,6 +130,7 @@ class Ssh implements Backend {
   ): Promise<RunEnd> {
     const { assignment, submission, signal } = run
     const { id, fence, executor, runtime } = assignment
+    const settings = executor.settings as SshExecutor
     const withSet = set && runWithSet(set)
     const found = { ...host, ...(withSet?.interpreter && { interpreter: withSet.interpreter }) }
     const program = programOf(submission, runtimes[runtime])
@@ -142,29 +148,56 @@ class Ssh implements Backend {
     const box = await orAborted(this.#box(known.remote, `${id}-${fence}`, phases), signal, (late) =>
       late.connection.release(),
     )
+    const kept: KeptSshRun = {
+      name: box.name,
+      dir: box.dir,
+      account: describeTarget(targetOf(settings)),
+      helper,
+      runtimeId: found.id,
+      set: set?.hash,
+      endsAtMs: this.#now() + totalMs(phaseLimits(assignment)),
+    }
     try {
-      const ended = await runInBox(withRemoteDeadline(run, box.bundle.phases), box.connection, {
-        ...box.bundle,
-        files: program.files,
-        stdin: submission.stdin,
-      })
-      return {
-        ...ended,
-        // Nobody there counts.
-        ...(helper === 'shell' && { usage: { cpu_time_sec: null, peak_memory_mb: null } }),
-        error: null,
-        runtime_id: found.id,
-        container_id: null,
-        isolation: helper === 'box' ? isolation : { ...isolation, sandbox: 'remote_shell' },
-        hostname: (executor.settings as SshExecutor).host,
-        gone: box.connection.gone,
-      }
+      const given = { ...box.bundle, files: program.files, stdin: submission.stdin }
+      const ended = await runInBox(withRemoteDeadline(run), box.connection, given, kept)
+      return endOf(ended, kept, settings, box.connection)
     } catch (error) {
       box.connection.release()
       await box.connection.gone
       // What is there may have changed.
       known.found.clear()
       throw error
+    }
+  }
+
+  /** The run goes on at its target, and what it says waits there, until the API has told how to get in. */
+  async adopt(run: AdoptedRun): Promise<RunEnd> {
+    const kept = run.kept as KeptSshRun
+    const { name, dir, account, endsAtMs, set } = kept
+    const phases = phaseLimits(run.assignment)
+    const endUse = set === undefined ? () => {} : this.#sets.useStill(set, account)
+    this.#adopted.add(name)
+    try {
+      const { executor } = await run.assignmentAgain()
+      const settings = executor.settings as SshExecutor
+      const { remote } = this.#targetOf(settings)
+      const connection = new RemoteBox({
+        remote,
+        start: { lookForMs: Math.max(endsAtMs - this.#now(), leastPatienceMs) },
+        name,
+        dir,
+        phases,
+        encode: encodeBundle,
+        random: this.#random,
+      })
+      const ended = await adoptInBox(withRemoteDeadline(run), connection, phases)
+      return endOf(ended, kept, settings, connection)
+    } catch (error) {
+      this.#account(account).abandoned.add(name)
+      throw error
+    } finally {
+      this.#adopted.delete(name)
+      endUse()
     }
   }
 
@@ -208,16 +241,11 @@ class Ssh implements Backend {
     const key = targetKey(target)
     const known = this.#targets.get(key)
     if (known) return known
-    const account = describeTarget(target)
-    const { abandoned, installing } = this.#accounts.get(account) ?? {
-      abandoned: new Set(),
-      installing: new Set(),
-    }
-    this.#accounts.set(account, { abandoned, installing })
+    const account = this.#account(describeTarget(target))
     const remote: RemoteTarget = new RemoteTarget({
       target,
-      abandoned,
-      installing,
+      ...account,
+      adopted: this.#adopted,
       marks: this.#marks,
       random: this.#random,
       log: this.#log,
@@ -228,8 +256,20 @@ class Ssh implements Backend {
         if (this.#targets.get(key)?.remote === remote) this.#targets.delete(key)
       },
     })
-    const made = { remote, installing, found: new Map<string, Promise<FoundRuntime | undefined>>() }
+    const made = {
+      remote,
+      installing: account.installing,
+      found: new Map<string, Promise<FoundRuntime | undefined>>(),
+    }
     this.#targets.set(key, made)
+    return made
+  }
+
+  #account(name: string): Account {
+    const known = this.#accounts.get(name)
+    if (known) return known
+    const made = { abandoned: new Set<string>(), installing: new Set<string>() }
+    this.#accounts.set(name, made)
     return made
   }
 
@@ -300,23 +340,35 @@ class Ssh implements Backend {
     remote: RemoteTarget,
     run: string,
     phasesIn: (work: string) => readonly BundlePhase[],
-  ): Promise<OpenBox> {
+  ): Promise<OpenBox & { name: string; dir: string }> {
     const { runs, withoutBox } = await remote.place()
     const name = remote.nameFor(run)
-    const work = `${runs}/${name}/work`
+    const dir = `${runs}/${name}`
+    const work = `${dir}/work`
     const phases = phasesIn(work)
     const station = await remote.station()
     const connection = new RemoteBox({
       remote,
-      station,
+      start: { station },
       name,
-      dir: `${runs}/${name}`,
+      dir,
       phases,
       encode: withoutBox === undefined ? encodeBundle : encodeForShell,
       random: this.#random,
     })
-    return { connection, bundle: { workDir: { path: work, make: true }, tmpDir: tmpBeside(work), phases } }
+    return {
+      connection,
+      name,
+      dir,
+      bundle: { workDir: { path: work, make: true }, tmpDir: tmpBeside(work), phases },
+    }
   }
+}
+
+/** Names of runs of which something may be left under it, and of installations that are under way. */
+interface Account {
+  abandoned: Set<string>
+  installing: Set<string>
 }
 
 interface KnownTarget {
@@ -345,16 +397,58 @@ function tmpBeside(work: string): string {
  * The box there holds the time limits, whether we reach it or not; the runner's are behind them, after the time for
  * which a run whose link is lost may be collected, and that for its output to come over a slow one.
  */
-function withRemoteDeadline(run: Run, phases: readonly BundlePhase[]): Run {
-  const outputMs = (run.assignment.limits.output_limit_kb / slowKbPerSec) * 1_000
+function withRemoteDeadline<Given extends Run | AdoptedRun>(run: Given): Given {
+  const { assignment } = run
+  const phases = phaseLimits(assignment)
+  const outputMs = (assignment.limits.output_limit_kb / slowKbPerSec) * 1_000
   return {
     ...run,
-    starting(phase, limitMs) {
-      const at = phases.findIndex(({ kind }) => kind === phase)
-      const later = phases.slice(at + 1).reduce((sum, one) => sum + one.limitMs, 0)
-      run.starting(phase, limitMs + later + collectMs + 1_000 + outputMs)
+    starting(phase, limitMs, kept) {
+      const later = phases.slice(phases.findIndex(({ kind }) => kind === phase) + 1)
+      run.starting(phase, limitMs + totalMs(later) + collectMs + 1_000 + outputMs, kept)
     },
   }
 }
 
+function totalMs(phases: readonly PhaseLimit[]): number {
+  return phases.reduce((sum, { limitMs }) => sum + limitMs, 0)
+}
+
 const slowKbPerSec = 64
+
+/** Where a run that has ended by its own time limit is looked for all the same: its agent was away. */
+const leastPatienceMs = 20_000
+
+/** What it takes to go on with a run, beside the way to its target. */
+interface KeptSshRun {
+  /** Of its directory there, which is `dir`. */
+  name: string
+  dir: string
+  /** Where `name` is to be swept when it can't be gone on with. */
+  account: string
+  helper: 'box' | 'shell'
+  runtimeId: string
+  /** The hash of its dependency set. */
+  set: string | undefined
+  /** By its time limits; Unix milliseconds of the API's clock. */
+  endsAtMs: number
+}
+
+function endOf(
+  ended: BoxedEnd,
+  { helper, runtimeId }: Pick<KeptSshRun, 'helper' | 'runtimeId'>,
+  { host }: SshExecutor,
+  { gone }: Pick<RemoteBox, 'gone'>,
+): RunEnd {
+  return {
+    ...ended,
+    // Nobody there counts.
+    ...(helper === 'shell' && { usage: { cpu_time_sec: null, peak_memory_mb: null } }),
+    error: null,
+    runtime_id: runtimeId,
+    container_id: null,
+    isolation: helper === 'box' ? isolation : { ...isolation, sandbox: 'remote_shell' },
+    hostname: host,
+    gone,
+  }
+}
