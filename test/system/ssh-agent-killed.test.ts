@@ -45,15 +45,16 @@ describe('an agent that is killed while it runs code over ssh', () => {
       if (outcome !== 'succeeded') continue
       expect(attempt).toBe(1)
       expect(stdout).toBe(Array.from({ length: counted }, (_, number) => `${point} ${number}\n`).join(''))
-      // As the target has measured it, not as long as agents were away.
+      // As the target has measured it, not for as long as agents were away.
       expect(duration_sec).toBeGreaterThanOrEqual(counted * 0.1)
-      expect(duration_sec).toBeLessThan(counted * 0.1 + 4)
-      expect(end_time_ms! - start_time_ms!).toBeLessThan(60_000)
+      expect(end_time_ms! - start_time_ms!).toBeCloseTo(duration_sec! * 1_000, -1)
     }
     expect(ends).toEqual(expected)
     const starts = readFileSync(join(server.home, 'starts'), 'utf8').trim().split('\n')
     const started = Object.keys(expected).filter((point) => expected[point] === 'succeeded')
     expect(starts.sort()).toEqual(started.sort())
+    // What it could not remove any more goes at its next connect.
+    await api.client.run({ executor: 'remote', code, args: ['last'] })
     const runs = join(server.home, '.errand/runs')
     await until('nothing is left', () => !existsSync(runs) || readdirSync(runs).length === 0)
   })
