@@ -51,6 +51,7 @@ openssh-client bin/ssh
 openssl bin/openssl
 docker-registry bin/docker-registry
 socat bin/socat
+haproxy sbin/haproxy
 musl-tools bin/musl-gcc
 END
 }

@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, beforeEach, inject, onTestFailed, onTestFinished, vi } from 'vitest'
 import { startAgent, type AgentOptions, type TestAgent } from './agent.ts'
 import { startApi, type Api, type ApiOptions } from './api.ts'
+import { startReplicas, type Replicas } from './replicas.ts'
 
 // Real processes, two databases and other test files share the machine: nothing here is late before this.
 vi.setConfig({ testTimeout: 240_000, hookTimeout: 240_000 })
@@ -13,6 +14,14 @@ export async function apiForTest(
   options: Omit<ApiOptions, 'database'> & { database: ApiOptions['database'] | 'postgres' },
 ): Promise<Api> {
   return ended('API', await startApi({ ...options, database: databaseOf(options.database) }))
+}
+
+/** APIs on one PostgreSQL behind a balancer that end with the test; their logs are printed when the test fails. */
+export async function replicasForTest(
+  count: number,
+  options: Pick<ApiOptions, 'config' | 'timeScale'> = {},
+): Promise<Replicas> {
+  return ended('replicas', await startReplicas(count, { ...options, server: inject('databaseUrl') }))
 }
 
 /** An agent that ends with the test; its log is printed when the test fails. */
