@@ -1,6 +1,6 @@
 import { z } from 'zod'
 import { agentStock } from './agent-stock.ts'
-import { executorType } from './executor-config.ts'
+import { executorType, type ExecutorType } from './executor-config.ts'
 import { isolation } from './execution.ts'
 import { runtimeName } from './runtimes.ts'
 import { labels, name, oneLine, plainText } from './text.ts'
@@ -8,6 +8,11 @@ import { labels, name, oneLine, plainText } from './text.ts'
 /** What kind of work a slot takes: user code on this host, on ssh targets, or upkeep such as image downloads. */
 export const slotClass = z.enum(['run', 'ssh', 'maintenance'])
 export type SlotClass = z.infer<typeof slotClass>
+
+/** Of an execution: ssh runs cost the agent's host almost nothing; docker and localhost runs take its cores. */
+export function slotClassOf(executorType: ExecutorType): SlotClass {
+  return executorType === 'ssh' ? 'ssh' : 'run'
+}
 
 export const slots = z.strictObject({
   run: z.int().min(0).max(10_000),

@@ -1,9 +1,8 @@
-import type { ApiMessage } from '@errand/shared'
+import { slotClassOf, type ApiMessage } from '@errand/shared'
 import type { Secrets } from '../secrets/secrets.ts'
 import type { Claim } from '../store/claim.ts'
 import type { Database } from '../store/database.ts'
 import { createConfigOf } from './config-of.ts'
-import { slotClassOf } from './served-queues.ts'
 
 export type Assign = Extract<ApiMessage, { type: 'assign' }>
 

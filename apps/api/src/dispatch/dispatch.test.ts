@@ -26,7 +26,7 @@ describe.each(['pglite', 'postgres'] as const)('dispatch on %s', (database) => {
     for (let n = 0; n < 6; n++) submitted.push(await test.submit({ executor: 'two' }))
     await vi.waitFor(() => expect(assigned()).toHaveLength(2))
     expect(await reasonOf(submitted[5]!.id)).toBe(
-      'its executor runs no more than 2 at once (max_concurrency), and 2 are under way',
+      'its executor runs no more than 2 at once (max_concurrency), and 2 are under way; 3 jobs are before it',
     )
     // Jobs of others pass it by.
     const other = await test.submit()
@@ -66,7 +66,7 @@ describe.each(['pglite', 'postgres'] as const)('dispatch on %s', (database) => {
       [docker.id, 'run'],
       [local.id, 'run'],
     ])
-    const full = 'every slot of the agents that could take it is taken'
+    const full = 'its agents have slots (1 of 16 are taken), and have not asked for more yet'
     expect(await reasonOf(another.id)).toBe(full)
     const list = await test.request('GET', '/executions?status=waiting&executor=remote')
     expect(await list.json()).toMatchObject({ data: [{ id: another.id, waiting_reason: full }] })

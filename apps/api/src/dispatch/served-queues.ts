@@ -1,4 +1,4 @@
-import type { ExecutorType, SlotClass } from '@errand/shared'
+import { slotClassOf, type SlotClass } from '@errand/shared'
 import type { Queue } from '../store/queues.ts'
 import type { AgentLink } from './agent-link.ts'
 
@@ -17,9 +17,4 @@ export function servedQueues(
     .filter(({ executorType: type }) => type !== null && slotClassOf(type) === slot)
     .filter(({ executorType: type }) => type !== null && agent.report.backends[type]?.available)
     .filter((queue) => Object.entries(queue.labels).every(([key, value]) => agent.labels[key] === value))
-}
-
-/** ssh runs cost this host almost nothing; docker and localhost runs take its cores. */
-export function slotClassOf(executorType: ExecutorType): SlotClass {
-  return executorType === 'ssh' ? 'ssh' : 'run'
 }

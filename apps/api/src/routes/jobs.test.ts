@@ -279,7 +279,8 @@ describe('POST /jobs/{id}/cancel', () => {
     const assigned = await given(0, 'run')
     await agents[0]!.lack(assigned, 'runtime.install', 'six==1.17.0 is not installed')
     const locked = await job(id)
-    expect(locked).toMatchObject({ status: 'locked', waiting_reason: 'six==1.17.0 is not installed' })
+    const reason = `six==1.17.0 is not installed; it waits for the job ${locked.locked_by}`
+    expect(locked).toMatchObject({ status: 'locked', waiting_reason: reason })
     expect((await test.request('POST', `/${route}/${id}/cancel`)).status).toBe(202)
     expect(await job(locked.locked_by!)).toMatchObject({ type: 'runtime.install', status: 'canceled' })
     agents[0]!.leave()
