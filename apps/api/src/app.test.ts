@@ -43,6 +43,7 @@ const audience: Record<string, 'keyless' | Role> = {
   'POST /enrollment-tokens': 'admin',
   'DELETE /enrollment-tokens/:id': 'admin',
   'GET /runtimes': 'viewer',
+  'GET /metrics': 'viewer',
   'GET /version': 'viewer',
 }
 

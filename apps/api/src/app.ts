@@ -13,6 +13,7 @@ import type { SeeHostKeys } from './dispatch/see-host-keys.ts'
 import type { Live } from './live/live.ts'
 import { createReadRow } from './live/read-row.ts'
 import type { Log } from './log.ts'
+import type { Metrics } from './metrics/metrics.ts'
 import { agentRoutes } from './routes/agents.ts'
 import { agentConnectRoute } from './routes/agent-connect.ts'
 import { agentWorkRoutes } from './routes/agent-work.ts'
@@ -29,6 +30,7 @@ import { healthRoutes } from './routes/health.ts'
 import { jobLogsRoute } from './routes/job-logs.ts'
 import { jobTypesRoute } from './routes/job-types.ts'
 import { jobRoutes } from './routes/jobs.ts'
+import { metricsRoute } from './routes/metrics.ts'
 import { rootRoute } from './routes/root.ts'
 import { runtimeRoutes } from './routes/runtimes.ts'
 import { submitRoute } from './routes/submit-execution.ts'
@@ -38,6 +40,8 @@ import type { Secrets } from './secrets/secrets.ts'
 import type { VerifyKey } from './store/api-keys.ts'
 import type { Database } from './store/database.ts'
 import type { QueueFor } from './store/queues.ts'
+import { readLoad } from './store/read-load.ts'
+import { readSeldom } from './store/read-seldom.ts'
 import type { Submit } from './store/submit.ts'
 
 /** All that the app is made of. It holds no state that matters: any replica may die and another goes on. */
@@ -48,7 +52,8 @@ export interface Parts {
   queueFor: QueueFor
   secrets: Secrets
   live: Live
-  dispatch: Pick<Dispatch, 'kick' | 'freed' | 'poll' | 'cancel' | 'setLabels' | 'revoke'>
+  dispatch: Pick<Dispatch, 'kick' | 'freed' | 'poll' | 'cancel' | 'setLabels' | 'revoke' | 'here'>
+  metrics: Metrics
   /** Brings maintenance on, after whatever may have changed who waits for whom. Never rejects. */
   settle: () => Promise<void>
   checkExecutor: CheckExecutor
@@ -85,6 +90,7 @@ export function createApp(parts: Parts): Hono<AppEnv> {
   app.use(authenticate(parts))
   const executors = createExecutorCache(parts)
   const readRow = createReadRow(parts.db)
+  const load = readSeldom(() => readLoad(parts.db), parts.time.figuresEveryMs)
   for (const routes of [
     submitRoute(parts, executors, readRow),
     executionRoutes(parts),
@@ -100,6 +106,7 @@ export function createApp(parts: Parts): Hono<AppEnv> {
     agentRoutes(parts),
     enrollmentTokenRoutes(parts),
     runtimeRoutes(parts),
+    metricsRoute(parts, load),
     versionRoute(parts),
   ])
     app.route('/', routes)

@@ -21,9 +21,18 @@ import { createSubmitToAgent } from './dispatch/submit-to-agent.ts'
 import { createIngest } from './ingest/ingest.ts'
 import { createLive } from './live/live.ts'
 import { publishChange } from './live/publish-change.ts'
+import {
+  countChange,
+  countedAssignments,
+  countedDatabase,
+  countedFinish,
+  countedSubmit,
+} from './metrics/counted.ts'
+import { createMetrics } from './metrics/metrics.ts'
 import { migrate } from './node/migrate.ts'
 import { openDatabase } from './node/open-database.ts'
 import { openPostgresNotices } from './node/postgres-notices.ts'
+import { measureProcess } from './node/process-metrics.ts'
 import { repeat } from './node/repeat.ts'
 import { startServer } from './node/server.ts'
 import { createAskAnywhere } from './replicas/ask-anywhere.ts'
@@ -65,7 +74,12 @@ async function main(): Promise<void> {
   const logging = openLogging(file.logging, { baseDir: process.cwd() })
   const log = logging.main
 
-  const db = await openDatabase({ url: settings.databaseUrl, dataDir: settings.dataDir, onCrash: fatal })
+  const metrics = createMetrics()
+  measureProcess(metrics.registry)
+  const db = countedDatabase(
+    await openDatabase({ url: settings.databaseUrl, dataDir: settings.dataDir, onCrash: fatal }),
+    metrics,
+  )
   await migrate(db)
   const secrets = await openSecrets(settings)
   await checkKeyRing(db, secrets)
@@ -78,11 +92,11 @@ async function main(): Promise<void> {
   const serverId = await readServerId(db)
 
   const others = createOthers({ time, log })
-  const finish = createFinish(db, time)
-  const assignmentOf = createAssignmentOf(db, secrets)
+  const finish = countedFinish(createFinish(db, time), metrics)
+  const assignmentOf = countedAssignments(createAssignmentOf(db, secrets), metrics)
   // What is done here alone, beside what the other replicas are told of, too.
   const here = {
-    live: createLive(),
+    live: createLive((job) => countChange(metrics, job)),
     dispatch: createDispatch({ db, finish, assignmentOf, log: logging.job }),
   }
   const live = tellingLive(here.live, others)
@@ -106,7 +120,8 @@ async function main(): Promise<void> {
     secrets,
     time,
     log,
-    submit: createSubmitToAgent(createSubmit(db), dispatch),
+    metrics,
+    submit: countedSubmit(createSubmitToAgent(createSubmit(db), dispatch), metrics),
     verifyKey: createVerifyKey(db),
     queueFor: createQueueFor(db),
     serverId,
@@ -129,7 +144,7 @@ async function main(): Promise<void> {
     closing: closing.signal,
     fetch: app.fetch,
     openSession: (socket) =>
-      openSession({ db, dispatch, questions, ingest, live, log, admission, time, serverId }, socket),
+      openSession({ db, dispatch, questions, ingest, live, metrics, log, admission, time, serverId }, socket),
   })
   log.info({ host: settings.host, port: server.port, version: manifest.version }, 'listening')
   process.send?.({ listening: server.port })

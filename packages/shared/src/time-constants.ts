@@ -58,6 +58,10 @@ export const timeConstants = {
   cancelAgainMs: 2_000,
   /** An agent that has lived so long with a job that it adopted did not die of it. */
   adoptionProvedMs: 1_000,
+  /** Figures for `/metrics` and `/stats` are read no more often than this. */
+  figuresEveryMs: 1_000,
+  /** A scrape waits no longer for the database. */
+  figuresWithinMs: 3_000,
   /** An agent answers a check of an executor within this; the API waits a handshake longer. */
   checkMs: 20_000,
 }

@@ -66,6 +66,7 @@ export function createDispatch({ db, log, finish, assignmentOf }: DispatchParts)
     setLabels,
     linkOf,
     links,
+    here,
     revoke,
     closeAll,
     poll,
@@ -292,6 +293,14 @@ export function createDispatch({ db, log, finish, assignmentOf }: DispatchParts)
   /** Of all agents that are connected here. */
   function links(): AgentLink[] {
     return Array.from(connected.values(), ({ link }) => link)
+  }
+
+  /** How many agents are connected to this replica, and how many free slots they have offered. */
+  function here(): { agents: number; granted: Slots } {
+    const granted: Slots = { run: 0, ssh: 0, maintenance: 0 }
+    for (const { credits } of connected.values())
+      for (const one of slotClass.options) granted[one] += credits[one]
+    return { agents: connected.size, granted }
   }
 
   function revoke(agentId: string): void {

@@ -26,13 +26,16 @@ export interface Live {
   publish(id: string, event: LiveEvent): void
   /** The same to every listener of every execution. */
   publishToAll(event: LiveEvent): void
+  /** Told of each change that this replica has stored, once. */
+  changed(execution: ExecutionRow): void
   /** How many listeners there are, for tests of what is left behind. */
   readonly listeners: number
 }
 
-export function createLive(): Live {
+export function createLive(changed: Live['changed'] = () => {}): Live {
   const listenersOf = new Map<string, Set<Listener>>()
   return {
+    changed,
     subscribe(id, listener) {
       const listeners = listenersOf.get(id) ?? new Set()
       listenersOf.set(id, listeners.add(listener))

@@ -5,6 +5,7 @@ import type { Others } from './others.ts'
 /** A `Live` that publishes to the other replicas, too. */
 export function tellingLive(live: Live, others: Pick<Others, 'tell'>): Live {
   return {
+    changed: (execution) => live.changed(execution),
     subscribe: (id, listener) => live.subscribe(id, listener),
     publish(id, event) {
       live.publish(id, event)

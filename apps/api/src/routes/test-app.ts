@@ -28,6 +28,8 @@ import { createSeeHostKeys } from '../dispatch/see-host-keys.ts'
 import { createSubmitToAgent } from '../dispatch/submit-to-agent.ts'
 import { createIngest } from '../ingest/ingest.ts'
 import { createLive } from '../live/live.ts'
+import { countChange, countedAssignments, countedFinish, countedSubmit } from '../metrics/counted.ts'
+import { createMetrics } from '../metrics/metrics.ts'
 import { migrate } from '../node/migrate.ts'
 import { openPglite } from '../node/pglite.ts'
 import { openPostgres } from '../node/postgres.ts'
@@ -68,9 +70,11 @@ export async function openTestApp(database: 'pglite' | 'postgres' = 'postgres') 
   const log = { debug: write('debug'), info: write('info'), warn: write('warn'), error: write('error') }
   const secrets = await createSecrets(`test:${new Uint8Array(32).fill(7).toBase64()}`)
   const time = scaleTime(0.1)
-  const live = createLive()
-  const finish = createFinish(db, time)
-  const dispatch = createDispatch({ db, finish, log, assignmentOf: createAssignmentOf(db, secrets) })
+  const metrics = createMetrics()
+  const live = createLive((job) => countChange(metrics, job))
+  const finish = countedFinish(createFinish(db, time), metrics)
+  const assignmentOf = countedAssignments(createAssignmentOf(db, secrets), metrics)
+  const dispatch = createDispatch({ db, finish, log, assignmentOf })
   const questions = createQuestions({ linkOf: dispatch.linkOf, time })
   const ask = createAskAgent({ questions, configOf: createConfigOf(db, secrets) })
   const settle = createSettleMaintenance({ db, live, dispatch, time, log })
@@ -78,7 +82,8 @@ export async function openTestApp(database: 'pglite' | 'postgres' = 'postgres') 
   const closing = new AbortController()
   const parts: Parts = {
     db,
-    submit: createSubmitToAgent(createSubmit(db), dispatch),
+    metrics,
+    submit: countedSubmit(createSubmitToAgent(createSubmit(db), dispatch), metrics),
     verifyKey: createVerifyKey(db),
     queueFor: createQueueFor(db),
     secrets,

@@ -12,6 +12,7 @@ import { cancel } from '../store/cancel.ts'
 import { serverId } from '../store/control.ts'
 import type { Database } from '../store/database.ts'
 import { createEnrollmentToken, enroll } from '../store/enrollment-tokens.ts'
+import { createMetrics } from '../metrics/metrics.ts'
 import { createFinish } from '../store/finish.ts'
 import { markRunning } from '../store/start.ts'
 import { testingDatabases } from '../store/testing-databases.ts'
@@ -42,17 +43,10 @@ describe.each(testingDatabases)('a session on $name', ({ open }) => {
     const settle = createSettleMaintenance({ db, live, dispatch, time, log: silent })
     const ingest = createIngest({ db, finish, live, dispatch, settle, log: silent })
     const questions = createQuestions({ linkOf: dispatch.linkOf, time })
-    const parts = {
-      db,
-      dispatch,
-      questions,
-      ingest,
-      live,
-      log: silent,
-      admission: { admit: () => undefined },
-      time,
-      serverId: await serverId(db),
-    }
+    const metrics = createMetrics()
+    const admission = { admit: () => undefined }
+    const common = { db, dispatch, questions, ingest, live, metrics, log: silent, admission, time }
+    const parts = { ...common, serverId: await serverId(db) }
     const { publicKey, privateKey } = (await crypto.subtle.generateKey('Ed25519', true, [
       'sign',
       'verify',
@@ -85,7 +79,12 @@ describe.each(testingDatabases)('a session on $name', ({ open }) => {
       dispatch.kick(job.queue_id)
       return job
     }
-    return { scene, dispatch, live, proof, dial, connect, submit }
+    /** What a counter or gauge says, with its labels. */
+    async function counted(metric: 'handshakesRefused' | 'renewals' | 'reconciled' | 'sockets') {
+      const { values } = await metrics[metric].get()
+      return values.map(({ labels, value }) => [...Object.values(labels), value].join(' '))
+    }
+    return { scene, dispatch, live, proof, dial, connect, submit, counted }
   }
 
   const credits = (run: number) => ({ type: 'credits', run, ssh: 0, maintenance: 0 }) as const
@@ -115,7 +114,7 @@ describe.each(testingDatabases)('a session on $name', ({ open }) => {
   })
 
   it('never assigns more than was granted', async () => {
-    const { connect, submit } = await stage()
+    const { connect, submit, counted } = await stage()
     const { agent } = await connect()
     const first = await submit()
     await submit()
@@ -124,13 +123,14 @@ describe.each(testingDatabases)('a session on $name', ({ open }) => {
     expect(job.id).toBe(first.id)
     agent.send({ type: 'renew', sequence: 1, held: [{ id: job.id, fence: job.fence, state: 'accepted' }] })
     await agent.take('renewed')
+    expect(await counted('renewals')).toEqual(['renewed 1'])
     expect(agent.received).toEqual([])
     agent.send(credits(1))
     await agent.take('assign')
   })
 
   it('refuses a signature over another nonce, an unknown agent and another protocol', async () => {
-    const { dial, proof } = await stage()
+    const { dial, proof, counted } = await stage()
     for (const [given, code] of [
       [{ ...proof, nonce: 'AAAA' }, closeCode.refused],
       [{ ...proof, agentId: crypto.randomUUID() }, closeCode.refused],
@@ -140,11 +140,14 @@ describe.each(testingDatabases)('a session on $name', ({ open }) => {
       await agent.hello(given)
       expect(await agent.closing()).toMatchObject({ code })
     }
+    expect(await counted('handshakesRefused')).toEqual(['identity 2', 'protocol 1'])
+    expect(await counted('sockets')).toEqual(['0'])
   })
 
   it('closes who does not prove himself in time', async () => {
-    const { dial } = await stage()
+    const { dial, counted } = await stage()
     expect(await dial().closing()).toMatchObject({ code: closeCode.policyViolation })
+    expect(await counted('handshakesRefused')).toEqual(['slow 1'])
   })
 
   it.each([

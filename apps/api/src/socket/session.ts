@@ -16,6 +16,7 @@ import type { Ingest } from '../ingest/ingest.ts'
 import type { Live } from '../live/live.ts'
 import { publishChange } from '../live/publish-change.ts'
 import type { Log } from '../log.ts'
+import type { Metrics } from '../metrics/metrics.ts'
 import { findAgentKey } from '../store/agents.ts'
 import { Unavailable, type Database } from '../store/database.ts'
 import { assignedButNotHeld } from '../store/missing.ts'
@@ -33,6 +34,7 @@ export interface SessionParts {
   questions: Questions
   ingest: Ingest
   live: Live
+  metrics: Metrics
   log: Log
   admission: Pick<Admission, 'admit'>
   time: TimeConstants
@@ -46,7 +48,7 @@ type Message<Type extends AgentMessage['type']> = Extract<AgentMessage, { type: 
  * settles what it holds, and only then do credits count. Anything out of that order ends the socket.
  */
 export function openSession(parts: SessionParts, socket: AgentSocket): SocketEvents {
-  const { db, dispatch, questions, ingest, live, log, time } = parts
+  const { db, dispatch, questions, ingest, live, metrics, log, time } = parts
   const nonce = crypto.getRandomValues(new Uint8Array(32)).toBase64()
   let stage: 'hello' | 'inventory' | 'live' | 'closed' = 'hello'
   let certain = false
@@ -57,6 +59,7 @@ export function openSession(parts: SessionParts, socket: AgentSocket): SocketEve
   let unread = 0
   let paused = false
 
+  metrics.sockets.inc()
   let late = closeAfter(time.handshakeMs)
   send({ type: 'challenge', nonce, server_id: parts.serverId })
   return { message: enqueue, closed }
@@ -123,15 +126,19 @@ export function openSession(parts: SessionParts, socket: AgentSocket): SocketEve
 
   async function hello(given: Message<'hello'>): Promise<void> {
     if (given.protocol !== protocolVersion)
-      return close(closeCode.unsupportedVersion, `this server speaks protocol ${protocolVersion}`)
+      return refuse(
+        'protocol',
+        closeCode.unsupportedVersion,
+        `this server speaks protocol ${protocolVersion}`,
+      )
     const waitMs = parts.admission.admit()
     if (waitMs !== undefined) {
       send({ type: 'reconnect', reconnect_in_ms: waitMs })
-      return close(closeCode.tryLater, 'not now')
+      return refuse('crowded', closeCode.tryLater, 'not now')
     }
     const publicKey = await findAgentKey(db, given.agent_id)
     if (publicKey === undefined || !(await provesAgent(given, publicKey, nonce, parts.serverId)))
-      return close(closeCode.refused, 'unknown agent, or its signature is not right')
+      return refuse('identity', closeCode.refused, 'unknown agent, or its signature is not right')
     const session = await openStoredSession(db, {
       agentId: given.agent_id,
       bootId: given.boot_id,
@@ -140,7 +147,7 @@ export function openSession(parts: SessionParts, socket: AgentSocket): SocketEve
       leaseMs: time.leaseMs,
     })
     if (session === 'unknown' || session === 'revoked')
-      return close(closeCode.refused, 'this agent was revoked')
+      return refuse('revoked', closeCode.refused, 'this agent was revoked')
     certain = session.certain
     link = {
       agentId: given.agent_id,
@@ -170,6 +177,7 @@ export function openSession(parts: SessionParts, socket: AgentSocket): SocketEve
     stage = 'live'
     send({ type: 'reconciled', jobs })
     for (const execution of ended) publishChange(live, execution)
+    for (const { verdict } of jobs) metrics.reconciled.inc({ verdict })
     log.info({ agent_id: agentId, epoch, held: given.held.length }, 'agent connected')
     for (const queueId of new Set(ended.map((execution) => execution.queue_id))) {
       dispatch.kick(queueId)
@@ -179,9 +187,12 @@ export function openSession(parts: SessionParts, socket: AgentSocket): SocketEve
 
   async function renew(link: AgentLink, given: Message<'renew'>): Promise<void> {
     const { agentId, epoch } = link
+    const begun = performance.now()
     const serverTimeMs = await renewLeases(db, [{ agentId, epoch }], time.leaseMs).then((all) =>
       all.get(agentId),
     )
+    metrics.renewed.observe((performance.now() - begun) / 1_000)
+    metrics.renewals.inc({ result: serverTimeMs === undefined ? 'refused' : 'renewed' })
     if (serverTimeMs === undefined) return close(closeCode.replaced, 'a newer session has taken over')
     send({ type: 'renewed', sequence: given.sequence, server_time_ms: serverTimeMs })
     const held = given.held
@@ -195,7 +206,12 @@ export function openSession(parts: SessionParts, socket: AgentSocket): SocketEve
   }
 
   function closeAfter(ms: number) {
-    return setTimeout(() => close(closeCode.policyViolation, 'handshake took too long'), ms)
+    return setTimeout(() => refuse('slow', closeCode.policyViolation, 'handshake took too long'), ms)
+  }
+
+  function refuse(why: string, code: number, words: string): void {
+    metrics.handshakesRefused.inc({ reason: why })
+    close(code, words)
   }
 
   function send(message: ApiMessage): void {
@@ -224,6 +240,7 @@ export function openSession(parts: SessionParts, socket: AgentSocket): SocketEve
   function closed(): void {
     if (stage === 'closed') return
     stage = 'closed'
+    metrics.sockets.dec()
     clearTimeout(late)
     if (link === undefined) return
     dispatch.leave(link)
