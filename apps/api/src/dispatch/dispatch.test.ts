@@ -47,7 +47,8 @@ describe.each(['pglite', 'postgres'] as const)('dispatch on %s', (database) => {
   it('gives ssh jobs the slots for ssh, and those of docker and localhost the slots for runs', async () => {
     const offers = { available: true, isolation: null, missing: [] }
     const backends = { docker: offers, ssh: offers, localhost: offers }
-    const agent = await test.connectAgent(0, undefined, { backends })
+    const slots = { run: 4, ssh: 16, maintenance: 2 }
+    const agent = await test.connectAgent(0, undefined, { backends, slots })
     const host_key = `ssh-ed25519 ${'A'.repeat(68)}`
     const target = { executor_type: 'ssh', host: 'h', username: 'u', password: 'p', host_key }
     await test.request('POST', '/executors', { body: { name: 'remote', ...target } })

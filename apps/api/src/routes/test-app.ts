@@ -166,6 +166,7 @@ export async function openTestApp(database: 'pglite' | 'postgres' = 'postgres') 
     given: {
       labels?: Record<string, string>
       backends?: AgentReport['backends']
+      slots?: AgentReport['slots']
       /** How it answers questions; without, it is silent. */
       answer?: (question: ApiMessage) => Answer | Promise<Answer>
     } = {},
@@ -177,7 +178,8 @@ export async function openTestApp(database: 'pglite' | 'postgres' = 'postgres') 
     const enrolled = await enroll(db, { token, name, publicKey })
     if (typeof enrolled === 'string') throw new Error(enrolled)
     const { agentId } = enrolled
-    const report = { ...offering, backends: given.backends ?? offering.backends }
+    const { backends = offering.backends, slots: offered = offering.slots } = given
+    const report = { ...offering, backends, slots: offered }
     const session = await openSession(db, {
       agentId,
       bootId: 'boot',
