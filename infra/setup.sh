@@ -52,6 +52,7 @@ openssl bin/openssl
 docker-registry bin/docker-registry
 socat bin/socat
 haproxy sbin/haproxy
+faketime lib/*/faketime/libfaketime.so.1
 musl-tools bin/musl-gcc
 END
 }

@@ -101,7 +101,7 @@ if ${bytes} > 4096: time.sleep(60)`
         expect(driven.stderr.toString()).toBe('err\n')
       })
 
-      test('programs that end at once lose no byte', { timeout: 300_000 }, async () => {
+      test('DI-04: programs that end at once lose no byte', { timeout: 300_000 }, async () => {
         let started = 0
         const worker = async (slot: number): Promise<void> => {
           while (started < harness.fastExits) {

@@ -1,3 +1,4 @@
+import { crashPoint as crashAt } from '@errand/host/crash-point'
 import type { Claim } from './claim.ts'
 
 /** Where tests let the agent die, in the order of an execution. */
@@ -15,13 +16,7 @@ export type CrashPoint =
   | 'sent_result'
   | 'acked_result'
 
-// Read once: each look into the environment costs as much as a write to the spool.
-const [crashAt, crashWith] = (process.env['ERRAND_CRASH_AT'] ?? '').split('/')
-
-/**
- * Dies here, as a power cut of the process would have it, when `ERRAND_CRASH_AT` names this point: with any job, or as
- * `POINT/ID` with that one alone.
- */
+/** Dies here, when `ERRAND_CRASH_AT` names this point, alone or with this job. */
 export function crashPoint(point: CrashPoint, { id }: Pick<Claim, 'id'>): void {
-  if (crashAt === point && (crashWith === undefined || crashWith === id)) process.kill(process.pid, 'SIGKILL')
+  crashAt(point, id)
 }

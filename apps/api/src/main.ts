@@ -29,6 +29,7 @@ import {
   countedSubmit,
 } from './metrics/counted.ts'
 import { createMetrics } from './metrics/metrics.ts'
+import { socketWithCrashPoints, submitWithCrashPoint } from './node/crash-points.ts'
 import { migrate } from './node/migrate.ts'
 import { openDatabase } from './node/open-database.ts'
 import { openPostgresNotices } from './node/postgres-notices.ts'
@@ -121,7 +122,7 @@ async function main(): Promise<void> {
     time,
     log,
     metrics,
-    submit: countedSubmit(createSubmitToAgent(createSubmit(db), dispatch), metrics),
+    submit: countedSubmit(createSubmitToAgent(submitWithCrashPoint(createSubmit(db)), dispatch), metrics),
     verifyKey: createVerifyKey(db),
     queueFor: createQueueFor(db),
     serverId,
@@ -144,7 +145,10 @@ async function main(): Promise<void> {
     closing: closing.signal,
     fetch: app.fetch,
     openSession: (socket) =>
-      openSession({ db, dispatch, questions, ingest, live, metrics, log, admission, time, serverId }, socket),
+      openSession(
+        { db, dispatch, questions, ingest, live, metrics, log, admission, time, serverId },
+        socketWithCrashPoints(socket),
+      ),
   })
   log.info({ host: settings.host, port: server.port, version: manifest.version }, 'listening')
   process.send?.({ listening: server.port })

@@ -50,9 +50,9 @@ export class Api {
   }
 
   /** Starts it, again after `kill` or `stop`; returns when it listens. */
-  async start(): Promise<void> {
+  async start(env: NodeJS.ProcessEnv = {}): Promise<void> {
     if (this.process) this.#log = `${this.log}\n--- started again\n`
-    this.process = new RunningProcess('the API', main, { cwd: this.dir, env: this.#env })
+    this.process = new RunningProcess('the API', main, { cwd: this.dir, env: { ...this.#env, ...env } })
     await this.process.message()
     this.client = new Client(this.url, this.adminKey)
   }

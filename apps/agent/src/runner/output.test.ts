@@ -1,14 +1,14 @@
 import { createHash } from 'node:crypto'
-import { describe, expect, it, vi } from 'vitest'
+import { describe, expect, it, onTestFinished, vi } from 'vitest'
 import { Output } from './output.ts'
 
-function open(capBytes: number, spool?: () => void) {
+function open(capBytes: number, spool?: () => void, flushEveryMs = 10) {
   const pieces: { stream: string; offset: number; bytes: Buffer }[] = []
   const failures: unknown[] = []
   const limits: string[] = []
   const output = new Output({
     capBytes,
-    flushEveryMs: 10,
+    flushEveryMs,
     spool: (stream, offset, bytes) => {
       spool?.()
       pieces.push({ stream, offset, bytes: Buffer.from(bytes) })
@@ -69,6 +69,29 @@ describe('Output', () => {
     for (const byte of 'hello') output.write('stdout', Buffer.from(byte))
     expect(pieces).toEqual([])
     await vi.waitFor(() => expect(pieces.map((one) => one.bytes.toString())).toEqual(['hello']))
+    output.end()
+  })
+
+  it('RA-15: makes at most ten small pieces a second of a stream that is written byte by byte', () => {
+    vi.useFakeTimers()
+    onTestFinished(() => void vi.useRealTimers())
+    const { output, pieces } = open(100_000, undefined, 50)
+    for (let ms = 0; ms < 2_000; ms++) {
+      output.write('stdout', Buffer.from('o'))
+      output.write('stderr', Buffer.from('e'))
+      vi.advanceTimersByTime(1)
+    }
+    for (const stream of ['stdout', 'stderr']) {
+      const count = pieces.filter((one) => one.stream === stream).length
+      expect(count).toBeGreaterThanOrEqual(19)
+      expect(count).toBeLessThanOrEqual(20)
+    }
+    // The first after a rest does not wait so long.
+    vi.advanceTimersByTime(1_000)
+    pieces.length = 0
+    output.write('stdout', Buffer.from('x'))
+    vi.advanceTimersByTime(50)
+    expect(pieces).toHaveLength(1)
     output.end()
   })
 

@@ -6,7 +6,7 @@ import { Replay } from './replay.ts'
 export interface OutputParts {
   /** The most bytes of each stream that are stored; exactly so many pass uncut. */
   capBytes: number
-  /** Bytes wait at most this long before they are spooled. */
+  /** Bytes wait at most this long before they are spooled; while small pieces follow each other, twice as long. */
   flushEveryMs: number
   /** Keeps bytes for good; throws when it can't. */
   spool(stream: Stream, offset: number, bytes: Uint8Array): void
@@ -34,6 +34,7 @@ export class Output {
   readonly #parts: OutputParts
   readonly #streams: Record<Stream, StreamState> = { stdout: newStream(), stderr: newStream() }
   #timer: NodeJS.Timeout | undefined
+  #flushedAt = -Infinity
   /** Called when a stream goes beyond its cap. */
   onLimit: (stream: Stream) => void = () => {}
 
@@ -98,12 +99,19 @@ export class Output {
     state.pending.push(bytes)
     state.taken += bytes.length
     if (state.taken - state.stored >= sizeLimits.outputChunk) this.#flush(stream, state)
-    else this.#timer ??= setTimeout(() => this.#flushAll(), this.#parts.flushEveryMs)
+    else this.#timer ??= setTimeout(() => this.#flushAll(), this.#restMs())
+  }
+
+  /** A program that writes byte by byte makes ten small pieces a second, not twenty; who writes now and then waits no longer for it. */
+  #restMs(): number {
+    const { flushEveryMs } = this.#parts
+    return Math.max(flushEveryMs, this.#flushedAt + 2 * flushEveryMs - performance.now())
   }
 
   #flushAll(): void {
     clearTimeout(this.#timer)
     this.#timer = undefined
+    this.#flushedAt = performance.now()
     this.#flush('stdout', this.#streams.stdout)
     this.#flush('stderr', this.#streams.stderr)
   }

@@ -23,7 +23,7 @@ describe('eventStream', () => {
     expect(state).toEqual({ made: 6, ended: true, stopped: true })
   })
 
-  it('drops a reader that takes nothing', async () => {
+  it('NET-10: drops a reader that takes nothing', async () => {
     const { state, chunks, stop } = counted()
     const reader = eventStream(chunks, stop, 20).getReader()
     await expect.poll(() => state.ended).toBe(true)

@@ -148,7 +148,7 @@ describe('GET /executions/{id}/events', () => {
       await expect.poll(() => test.parts.live.listeners).toBe(0)
     })
 
-    it('holds little for a reader that takes nothing, and slows nobody', async () => {
+    it('NET-10: holds little for a reader that takes nothing, and slows nobody', async () => {
       const { agent, id, job } = await running()
       const { port } = server.address() as AddressInfo
       const socket = connect(port, '127.0.0.1')

@@ -1,0 +1,146 @@
+import { once } from 'node:events'
+import { connect, createServer, type AddressInfo, type Server, type Socket } from 'node:net'
+
+/** What the statements of an execution's way have in their text, each and none of the others. */
+export const hotStatements = {
+  submit: 'insert into execution_requests',
+  claim: 'picked as materialized',
+  output: 'place as (',
+  finish: 'tails as (',
+} as const
+
+/**
+ * Stands between an API and PostgreSQL and loses answers: a statement that a test names is sent on and done, and the
+ * connection is cut when its answer, which says that it is committed, has come back as far as here.
+ */
+export class DatabaseProxy {
+  /** Of the same database, through here. */
+  readonly url: string
+  readonly #server: Server
+  readonly #sockets = new Set<Socket>()
+  readonly #losing: Losing[] = []
+
+  constructor(server: Server, databaseUrl: string) {
+    this.#server = server
+    const { hostname, port } = new URL(databaseUrl)
+    const url = new URL(databaseUrl)
+    url.port = String((server.address() as AddressInfo).port)
+    this.url = url.href
+    server.on('connection', (near) => this.#join(near, connect(Number(port), hostname)))
+  }
+
+  /** Loses the next answer to a statement with this text in it, on its own transaction; settles when that has happened. */
+  loseAnswerTo(text: string): Promise<void> {
+    return new Promise((done) => this.#losing.push({ text, done }))
+  }
+
+  async close(): Promise<void> {
+    for (const socket of this.#sockets) socket.destroy()
+    this.#server.close()
+    await once(this.#server, 'close')
+  }
+
+  #join(near: Socket, far: Socket): void {
+    for (const socket of [near, far]) {
+      this.#sockets.add(socket)
+      socket.setNoDelay(true)
+      socket.on('error', () => {})
+      socket.on('close', () => {
+        this.#sockets.delete(socket)
+        near.destroy()
+        far.destroy()
+      })
+    }
+    const conversation = new Conversation(this.#losing)
+    const asked = splitter('untyped first', (message) => conversation.asked(message))
+    near.on('data', (bytes: Buffer) => {
+      asked(bytes)
+      far.write(bytes)
+    })
+    far.on(
+      'data',
+      splitter('typed', (message) => {
+        const what = conversation.answered(message)
+        if (what === 'pass') near.write(message.whole)
+        if (what === 'cut') near.resetAndDestroy()
+      }),
+    )
+  }
+}
+
+interface Losing {
+  text: string
+  done: () => void
+}
+
+/** One connection, as far as it takes to know which answer belongs to which statement. */
+class Conversation {
+  readonly #losing: Losing[]
+  readonly #texts = new Map<string, string>()
+  /** The first `ReadyForQuery` comes unasked; then one for each `Sync` and each simple query. */
+  #expected = 1
+  #ready = 0
+  #loss: { at: number; done: () => void } | undefined
+
+  constructor(losing: Losing[]) {
+    this.#losing = losing
+  }
+
+  asked({ type, body }: Message): void {
+    if (type === 'P') {
+      const [name = '', text = ''] = body.toString().split('\0', 2)
+      this.#texts.set(name, text)
+    }
+    if (type === 'B') this.#bound(body.toString('latin1').split('\0', 2)[1] ?? '')
+    if (type === 'S' || type === 'Q') this.#expected += 1
+  }
+
+  #bound(statement: string): void {
+    const text = this.#texts.get(statement) ?? ''
+    const index = this.#losing.findIndex((one) => text.includes(one.text))
+    if (this.#loss || index < 0) return
+    const [found] = this.#losing.splice(index, 1)
+    this.#loss = { at: this.#expected + 1, done: found!.done }
+  }
+
+  answered({ type }: Message): 'pass' | 'hold' | 'cut' {
+    if (type === 'Z') this.#ready += 1
+    if (!this.#loss || this.#ready < this.#loss.at - 1) return 'pass'
+    // The last of what was asked before still goes through.
+    if (this.#ready === this.#loss.at - 1) return type === 'Z' ? 'pass' : 'hold'
+    this.#loss.done()
+    return 'cut'
+  }
+}
+
+interface Message {
+  type: string
+  body: Buffer
+  whole: Buffer
+}
+
+/** Calls for each whole message of PostgreSQL's protocol: a letter, a length that counts itself, the body. A client's first has no letter. */
+function splitter(
+  start: 'typed' | 'untyped first',
+  call: (message: Message) => void,
+): (bytes: Buffer) => void {
+  let waiting: Buffer = Buffer.alloc(0)
+  let head = start === 'typed' ? 1 : 0
+  return (bytes) => {
+    waiting = Buffer.concat([waiting, bytes])
+    while (waiting.length >= head + 4) {
+      const end = head + waiting.readUInt32BE(head)
+      if (waiting.length < end) return
+      const whole = waiting.subarray(0, end)
+      call({ type: head ? String.fromCharCode(whole[0]!) : '', body: whole.subarray(head + 4), whole })
+      waiting = waiting.subarray(end)
+      head = 1
+    }
+  }
+}
+
+export async function startDatabaseProxy(databaseUrl: string): Promise<DatabaseProxy> {
+  const server = createServer().listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  return new DatabaseProxy(server, databaseUrl)
+}
