@@ -1,5 +1,13 @@
 import { randomUUID } from 'node:crypto'
-import type { ExecutionRecord, Executor, ExecutorCheck, HostKeys, JobEvents } from '@errand/shared'
+import {
+  closeCode,
+  emptyResult,
+  type ExecutionRecord,
+  type Executor,
+  type ExecutorCheck,
+  type HostKeys,
+  type JobEvents,
+} from '@errand/shared'
 import { afterAll, beforeAll, describe, expect, inject, it, onTestFailed } from 'vitest'
 import type { TestAgent } from './harness/agent.ts'
 import { startAgent } from './harness/agent.ts'
@@ -7,6 +15,7 @@ import type { Client } from './harness/client.ts'
 import { readEvents, readEventStream } from './harness/event-reader.ts'
 import { agentForTest } from './harness/for-test.ts'
 import { markedProcesses } from './harness/marked-processes.ts'
+import { enrolScripted, ScriptedSocket } from './harness/scripted-agent.ts'
 import { startReplicas, type Replicas } from './harness/replicas.ts'
 import { until } from './harness/until.ts'
 
@@ -15,6 +24,7 @@ const config = JSON.stringify({
     local: {
       sandboxed: { agent_labels: { kind: 'real' } },
       moved: { agent_labels: { zone: 'moved' } },
+      twice: { agent_labels: { zone: 'twice' } },
       packages: {
         agent_labels: { kind: 'fake' },
         allow_dependencies: true,
@@ -121,6 +131,41 @@ describe('what is asked of one replica while the agents are connected to another
     const found = await client.post<ExecutorCheck>('/executors/target/check')
     expect(found.agents).toMatchObject([{ agent_id: real.id, ok: false }])
     expect(found.agents[0]!.findings.map(({ what }) => what)).not.toContain('agent')
+  })
+
+  it('of two sockets of one agent at two replicas the newer wins, and only that may write (NET-17)', async () => {
+    showLogsWhenFailed()
+    const [asked, holding] = replicas.apis.map(({ url }) => url) as [string, string]
+    const identity = await enrolScripted(client, { zone: 'twice' })
+    const older = new ScriptedSocket(holding)
+    await older.open(identity)
+    older.send({ type: 'credits', run: 1, ssh: 0, maintenance: 0 })
+    const { id } = await client.submit({ executor: 'twice', code: 'pass' })
+    const { job } = await older.take('assign')
+    const finish = (of: ScriptedSocket, exit_code: number) =>
+      of.send({
+        type: 'finish',
+        id,
+        fence: job.fence,
+        inline: { stdout: 0, stderr: 0 },
+        result: {
+          ...emptyResult('scripted'),
+          phase: 'run',
+          outcome: exit_code === 0 ? 'succeeded' : 'failed',
+          exit_code,
+        },
+      })
+    const newer = new ScriptedSocket(asked)
+    const { jobs } = await newer.open(identity, [{ id, fence: job.fence, state: 'starting' }])
+    expect(jobs).toMatchObject([{ id, verdict: 'keep' }])
+    // It may not have heard of the other one yet.
+    finish(older, 1)
+    expect(await older.closed).toBe(closeCode.replaced)
+    expect(await client.execution(id)).toMatchObject({ outcome: null })
+    finish(newer, 0)
+    expect(await newer.take('finished')).toMatchObject({ verdict: 'stored' })
+    expect(await client.execution(id)).toMatchObject({ outcome: 'succeeded', exit_code: 0 })
+    newer.ws.close()
   })
 
   it('labels, drain and resume reach them', async () => {

@@ -90,8 +90,11 @@ function acceptAgents(server: Server, { openSession, time }: ServerOptions): Web
     if (refusal !== undefined) return endUpgrade(socket, refusal)
     sockets.handleUpgrade(request, socket, head, (ws) => {
       const events = openSession(agentSocket(ws))
-      // Without a listener one oversize frame would be an uncaught exception.
-      ws.on('error', () => ws.terminate())
+      // Without a listener one oversize frame would be an uncaught exception. `ws` has said why by then.
+      ws.on('error', () => {
+        events.closed()
+        endSoon(ws)
+      })
       ws.on('close', () => events.closed())
       ws.on('message', (data, isBinary) =>
         events.message(isBinary ? (data as Buffer) : (data as Buffer).toString()),
@@ -123,7 +126,7 @@ function agentSocket(ws: WebSocket): AgentSocket {
     },
     close: (code, reason) => {
       ws.close(code, reason)
-      setTimeout(() => ws.terminate(), 2_000).unref()
+      endSoon(ws)
     },
     pause: () => ws.pause(),
     resume: () => ws.resume(),
@@ -131,6 +134,11 @@ function agentSocket(ws: WebSocket): AgentSocket {
       return ws.bufferedAmount
     },
   }
+}
+
+/** A socket that is closing and whose other side does not answer. */
+function endSoon(ws: WebSocket): void {
+  setTimeout(() => ws.terminate(), 2_000).unref()
 }
 
 /** Two pings without any answer end the socket: a half-open connection stays open for ever otherwise. */
