@@ -77,7 +77,7 @@ describe('an API whose agents are hostile lives on, and others notice nothing (N
     const before = disconnects()
     // Nothing is read any more, so nothing is answered.
     socket.ws.pause()
-    await until('the API has ended it', () => disconnects() > before)
+    expect(await until('the API has ended it', () => disconnects() > before)).toBe(true)
     socket.ws.terminate()
     await goodGoesOn()
   })

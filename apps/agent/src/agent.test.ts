@@ -1,8 +1,10 @@
 import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { createHash } from 'node:crypto'
-import { afterEach, beforeEach, describe, expect, it } from 'vitest'
-import { assignment, startAgent } from './testing/agent-under-test.ts'
+import { closeCode } from '@errand/shared'
+import { afterEach, beforeEach, describe, expect, it, onTestFinished, vi } from 'vitest'
+import type { WebSocket } from 'ws'
+import { assignment, silent, startAgent } from './testing/agent-under-test.ts'
 import { ScriptedApi } from './testing/scripted-api.ts'
 
 let api: ScriptedApi
@@ -113,6 +115,39 @@ describe('a session', () => {
     api.socket?.send(JSON.stringify({ type: 'praise', text: 'well done' }))
     expect(await api.result(api.assign(assignment(hello)))).toMatchObject({ outcome: 'succeeded' })
     expect(api.sessions).toBe(1)
+  })
+
+  it('comes back when the API has said, also when that did not let it in', async () => {
+    // By itself it would not come back in hours.
+    await using _ = startAgent(api, { time: { reconnectMinMs: 1e9, reconnectMaxMs: 1e9 }, random: () => 1 })
+    await api.until(() => api.credits > 0)
+    const sendAway = (socket: WebSocket | undefined, code: number) => {
+      api.say({ type: 'reconnect', reconnect_in_ms: 5 }, socket)
+      socket?.close(code)
+    }
+    api.interfere = (message, _payload, socket) => {
+      if (message.type !== 'hello' || api.of('hello').length !== 2) return false
+      sendAway(socket, closeCode.tryLater)
+      return true
+    }
+    sendAway(api.socket, closeCode.restarting)
+    await api.until(() => api.sessions === 2)
+    expect(api.of('hello')).toHaveLength(3)
+  })
+
+  it.each([
+    [Infinity, [20, 40, 80]],
+    [0, [20, 20, 20]],
+  ])('begins again with the first window after a session that held for %d ms', async (stableMs, waits) => {
+    const warn = vi.spyOn(silent, 'warn')
+    onTestFinished(() => warn.mockRestore())
+    await using _ = startAgent(api, { time: { stableMs }, random: () => 1 })
+    for (let n = 1; n <= waits.length; n++) {
+      await api.until(() => api.of('credits').length === n)
+      api.socket?.close(closeCode.restarting)
+    }
+    await api.until(() => api.of('credits').length > waits.length)
+    expect(warn.mock.calls.map(([fields]) => (fields as { wait_ms?: number }).wait_ms)).toEqual(waits)
   })
 
   it('hands back an assignment that it does not understand', async () => {

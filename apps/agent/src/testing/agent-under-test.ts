@@ -34,6 +34,7 @@ export function startAgent(
     backend?: Partial<Backend>
     /** What an agent that died left in its spool. */
     left?: (spool: Spool) => void
+    random?: () => number
   } = {},
 ): AgentUnderTest {
   const agentDir = mkdtempSync(join(tmpdir(), 'errand-agent-'))
@@ -55,7 +56,7 @@ export function startAgent(
     version: '0',
     time: { ...scaleTime(1), reconnectMinMs: 20, handshakeMs: 500, ...given.time },
     monotonic,
-    random: Math.random,
+    random: given.random ?? Math.random,
     log: silent,
   })
   const ended = agent.run().then(

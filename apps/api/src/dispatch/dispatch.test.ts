@@ -1,3 +1,4 @@
+import { timeConstants, type TimeConstants } from '@errand/shared'
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
 import { openTestApp, type TestApp } from '../routes/test-app.ts'
 
@@ -42,6 +43,23 @@ describe.each(['pglite', 'postgres'] as const)('dispatch on %s', (database) => {
     }
     first.leave()
     second.leave()
+  })
+
+  it('sends its agents away, when it goes down, to moments that are spread over a time below their lease', async () => {
+    const agents = await Promise.all(Array.from({ length: 20 }, () => test.connectAgent(0)))
+    const draws = agents.map((_, n) => n / agents.length)
+    const spread = (time: TimeConstants) => {
+      const left = [...draws]
+      test.parts.dispatch.closeAll(time, () => left.shift()!)
+      const told = agents.map(({ sent }) => sent.find((one) => one.type === 'reconnect')!.reconnect_in_ms)
+      return told.sort((a, b) => a - b)
+    }
+    expect(spread({ ...timeConstants, reconnectSpreadMs: 100 })).toEqual(draws.map((one) => one * 2_000))
+    expect(test.parts.dispatch.links()).toEqual([])
+    const one = await test.connectAgent(0)
+    const time = { ...timeConstants, reconnectSpreadMs: 1e6 }
+    test.parts.dispatch.closeAll(time, () => 1)
+    expect(one.sent.at(-1)).toEqual({ type: 'reconnect', reconnect_in_ms: time.leaseMs / 2 })
   })
 
   it('gives ssh jobs the slots for ssh, and those of docker and localhost the slots for runs', async () => {

@@ -1,6 +1,6 @@
 import { type Stream, isFinal } from '@errand/shared'
 import * as fc from 'fast-check'
-import { describe, expect, it } from 'vitest'
+import { describe, expect, it, vi } from 'vitest'
 import type { ExecutionRow } from '../store/execution-row.ts'
 import { eventId, positionOf } from './event-id.ts'
 import { type FollowEvent, type Position, beginning, follow } from './follow.ts'
@@ -17,6 +17,8 @@ function scene() {
     waiting_reason: null,
   } as unknown as ExecutionRow
   const output = { stdout: new Uint8Array(0), stderr: new Uint8Array(0) }
+  /** How much there was when it was last read. */
+  const read = { stdout: 0, stderr: 0 }
   let reads = 0
   const parts = {
     live,
@@ -24,10 +26,12 @@ function scene() {
       reads++
       return Promise.resolve({ ...row })
     },
-    readOutput: (fence: number, stream: Stream, offset: number, length: number) =>
-      Promise.resolve(
+    readOutput: (fence: number, stream: Stream, offset: number, length: number) => {
+      read[stream] = output[stream].length
+      return Promise.resolve(
         fence === row.fence ? output[stream].slice(offset, offset + length) : new Uint8Array(0),
-      ),
+      )
+    },
     pollEveryMs: 20,
     idleMs: 1_000_000,
   }
@@ -35,6 +39,7 @@ function scene() {
     live,
     parts,
     output,
+    read,
     reads: () => reads,
     move: (change: Partial<ExecutionRow>) => Object.assign(row, change),
     store(stream: Stream, text: string) {
@@ -94,6 +99,23 @@ describe('follow', () => {
     const { told } = await collect(events)
     expect(told.map((event) => event.type)).toEqual(['output', 'output', 'end'])
     expect(textOf(told, 'stdout', 2)).toBe('cd')
+  })
+
+  it('reads what another replica has stored as soon as that tells', async () => {
+    const it = scene()
+    it.parts.pollEveryMs = 1_000_000
+    it.move({ status: 'running', fence: 1, attempt: 1 })
+    const events = collect(follow(it.parts, 'x', beginning, endless))
+    for (const text of ['a', 'b', 'c']) {
+      it.store('stdout', text)
+      it.live.publish('x', { type: 'elsewhere', event: 'output' })
+      await vi.waitFor(() => expect(it.read.stdout).toBe(it.output.stdout.length))
+    }
+    it.move({ status: 'completed' })
+    it.live.publish('x', { type: 'elsewhere', event: 'final' })
+    const { told } = await events
+    expect(textOf(told, 'stdout')).toBe('abc')
+    expect(told.at(-1)!.type).toBe('end')
   })
 
   it('loses nothing that is published between its subscription and its read', async () => {

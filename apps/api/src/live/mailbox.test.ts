@@ -36,6 +36,16 @@ describe('openMailbox', () => {
     expect(await mailbox.next(60_000, quiet)).toBeUndefined()
   })
 
+  it('keeps one hint of another replica for all that come before it is read', async () => {
+    const live = createLive()
+    using mailbox = openMailbox(live, 'x')
+    for (let n = 0; n < 1_000; n++) live.publish('x', { type: 'elsewhere', event: 'output' })
+    expect(await mailbox.next(1, quiet)).toEqual({ type: 'elsewhere', event: 'output' })
+    expect(await mailbox.next(1, quiet)).toBeUndefined()
+    live.publishToAll({ type: 'elsewhere', event: 'final' })
+    expect(await mailbox.next(1, quiet)).toEqual({ type: 'elsewhere', event: 'final' })
+  })
+
   it('wakes on an event and on an abort', async () => {
     const live = createLive()
     const aborter = new AbortController()

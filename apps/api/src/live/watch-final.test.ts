@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest'
+import { describe, expect, it, vi } from 'vitest'
 import { Unavailable } from '../store/database.ts'
 import type { ExecutionRow } from '../store/execution-row.ts'
 import { createLive } from './live.ts'
@@ -28,6 +28,26 @@ describe('watchFinal', () => {
       'x',
     )
     expect(await watch.within(forever, quiet)).toEqual(row('completed'))
+  })
+
+  it('reads when another replica tells of the end, whenever that comes, and of nothing else', async () => {
+    const live = createLive()
+    let reads = 0
+    const read = () => {
+      reads += 1
+      // Told again while it is being read.
+      if (reads === 2) live.publish('x', { type: 'elsewhere', event: 'final' })
+      return Promise.resolve(row(reads < 3 ? 'running' : 'completed'))
+    }
+    using watch = watchFinal({ live, read, pollEveryMs: forever }, 'x')
+    live.publish('x', { type: 'elsewhere', event: 'output' })
+    // Before anyone waits, as with a run that ends before its submit is answered.
+    live.publish('x', { type: 'elsewhere', event: 'final' })
+    const waiting = watch.within(forever, quiet)
+    await vi.waitFor(() => expect(reads).toBe(1))
+    live.publish('x', { type: 'elsewhere', event: 'final' })
+    expect(await waiting).toEqual(row('completed'))
+    expect(reads).toBe(3)
   })
 
   it('waits on while the database is away', async () => {

@@ -6,13 +6,13 @@ import { WebSocket } from 'ws'
 import type { AgentSocket } from '../socket/agent-socket.ts'
 import { startServer } from './server.ts'
 
-async function server() {
+async function server(closing = new AbortController().signal) {
   const sessions: { socket: AgentSocket; frames: (string | Uint8Array)[]; closed: Promise<void> }[] = []
   const running = await startServer({
     host: '127.0.0.1',
     port: 0,
     tls: undefined,
-    closing: new AbortController().signal,
+    closing,
     time: { ...scaleTime(1), pingEveryMs: 50 },
     fetch: async (request) => new Response(`${request.method} ${new URL(request.url).pathname}`),
     openSession: (socket) => {
@@ -91,6 +91,15 @@ it('ends a socket that answers no ping', async () => {
   // Nothing is read any more, so nothing is answered.
   ws.pause()
   expect(await sessions[0]!.closed).toBeUndefined()
+})
+
+it('ends connections with the answer that they are at, once it is closing', async () => {
+  const closing = new AbortController()
+  const { address } = await server(closing.signal)
+  const connectionOf = async () => (await fetch(`http://${address}/x`)).headers.get('connection')
+  expect(await connectionOf()).toBe('keep-alive')
+  closing.abort()
+  expect(await connectionOf()).toBe('close')
 })
 
 it('answers what is under way before it closes', async () => {

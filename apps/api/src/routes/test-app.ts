@@ -21,7 +21,7 @@ import { createAskAgent } from '../dispatch/ask-agent.ts'
 import { createAssignmentOf } from '../dispatch/assignment-of.ts'
 import { createCheckExecutor } from '../dispatch/check-executor.ts'
 import { createConfigOf } from '../dispatch/config-of.ts'
-import { createDispatch } from '../dispatch/dispatch.ts'
+import { createDispatch, type Dispatch } from '../dispatch/dispatch.ts'
 import { createQuestions } from '../dispatch/questions.ts'
 import { createSettleMaintenance } from '../dispatch/settle-maintenance.ts'
 import { createSeeHostKeys } from '../dispatch/see-host-keys.ts'
@@ -80,7 +80,7 @@ export async function openTestApp(database: 'pglite' | 'postgres' = 'postgres') 
   const settle = createSettleMaintenance({ db, live, dispatch, time, log })
   const ingest = createIngest({ db, finish, live, dispatch, settle, log })
   const closing = new AbortController()
-  const parts: Parts = {
+  const parts: Parts & { dispatch: Dispatch } = {
     db,
     metrics,
     submit: countedSubmit(createSubmitToAgent(createSubmit(db), dispatch), metrics),
@@ -190,6 +190,7 @@ export async function openTestApp(database: 'pglite' | 'postgres' = 'postgres') 
     if (typeof session === 'string') throw new Error(session)
     const sent: ApiMessage[] = []
     const assigned: Assignment[] = []
+    const closes: number[] = []
     const link: AgentLink = {
       agentId,
       epoch: session.epoch,
@@ -200,12 +201,15 @@ export async function openTestApp(database: 'pglite' | 'postgres' = 'postgres') 
         if (message.type === 'assign') assigned.push(message.job)
         if ('request_id' in message) void answer(message)
       },
-      close: leave,
+      close(code) {
+        closes.push(code)
+        leave()
+      },
     }
     dispatch.join(link)
     grant(slots)
     await dispatch.poll()
-    return { agentId, name, sent, assigned, grant, start, lack, progress, write, finish, tell, leave }
+    return { agentId, name, sent, assigned, closes, grant, start, lack, progress, write, finish, tell, leave }
 
     async function answer(question: Extract<ApiMessage, { request_id: string }>): Promise<void> {
       const answered = await given.answer?.(question)

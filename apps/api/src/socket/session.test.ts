@@ -17,7 +17,7 @@ import { createFinish } from '../store/finish.ts'
 import { markRunning } from '../store/start.ts'
 import { testingDatabases } from '../store/testing-databases.ts'
 import { openScene, report, succeeded, totals } from '../store/testing-scene.ts'
-import { openSession } from './session.ts'
+import { openSession, type SessionParts } from './session.ts'
 import { TestingAgent } from './testing-agent.ts'
 
 const silent = { debug() {}, info() {}, warn() {}, error() {} }
@@ -46,7 +46,7 @@ describe.each(testingDatabases)('a session on $name', ({ open }) => {
     const metrics = createMetrics()
     const admission = { admit: () => undefined }
     const common = { db, dispatch, questions, ingest, live, metrics, log: silent, admission, time }
-    const parts = { ...common, serverId: await serverId(db) }
+    const parts: SessionParts = { ...common, serverId: await serverId(db) }
     const { publicKey, privateKey } = (await crypto.subtle.generateKey('Ed25519', true, [
       'sign',
       'verify',
@@ -60,13 +60,18 @@ describe.each(testingDatabases)('a session on $name', ({ open }) => {
     if (typeof enrolled === 'string') throw new Error(enrolled)
     const proof = { agentId: enrolled.agentId, privateKey, report: localReport }
 
-    function dial(): TestingAgent {
+    /** Another replica, which hears nothing of this one. */
+    function replica(): SessionParts {
+      const dispatch = createDispatch({ db, finish, assignmentOf, log: silent })
+      return { ...parts, dispatch }
+    }
+    function dial(at: SessionParts = parts): TestingAgent {
       const agent = new TestingAgent()
-      agent.events = openSession(parts, agent.socket)
+      agent.events = openSession(at, agent.socket)
       return agent
     }
-    async function connect(held: Held[] = []) {
-      const agent = dial()
+    async function connect(held: Held[] = [], at: SessionParts = parts) {
+      const agent = dial(at)
       await agent.hello(proof)
       const { epoch } = await agent.take('welcome')
       agent.send({ type: 'inventory', held })
@@ -84,7 +89,7 @@ describe.each(testingDatabases)('a session on $name', ({ open }) => {
       const { values } = await metrics[metric].get()
       return values.map(({ labels, value }) => [...Object.values(labels), value].join(' '))
     }
-    return { scene, dispatch, live, proof, dial, connect, submit, counted }
+    return { scene, dispatch, live, proof, parts, replica, dial, connect, submit, counted }
   }
 
   const credits = (run: number) => ({ type: 'credits', run, ssh: 0, maintenance: 0 }) as const
@@ -179,6 +184,36 @@ describe.each(testingDatabases)('a session on $name', ({ open }) => {
     newer.send(finish(job))
     expect(await newer.take('finished')).toMatchObject({ verdict: 'already' })
     expect(await scene.read(id)).toMatchObject({ outcome: 'succeeded' })
+  })
+
+  it('takes nothing from an older socket, also where its replica has not heard of the newer one (NET-17)', async () => {
+    const { connect, submit, replica, scene } = await stage()
+    const { agent: older } = await connect()
+    older.send(credits(1))
+    const { id } = await submit()
+    const { job } = await older.take('assign')
+    const { agent: newer } = await connect([{ id, fence: job.fence, state: 'starting' }], replica())
+    const of = { id, fence: job.fence }
+    older.send({ type: 'output', ...of, stream: 'stdout', offset: 0 }, text('old'))
+    expect(await older.take('output_stored')).toMatchObject({ verdict: 'stale' })
+    older.send(finish(job))
+    expect(await older.take('finished')).toMatchObject({ verdict: 'stale' })
+    older.send({ type: 'return', ...of, reason: 'no' })
+    expect(await older.take('returned')).toMatchObject({ verdict: 'stale' })
+    older.send({ type: 'renew', sequence: 1, held: [] })
+    expect(await older.closing()).toMatchObject({ code: closeCode.replaced })
+    newer.send(finish(job, 'new'), text('new'))
+    expect(await newer.take('finished')).toMatchObject({ verdict: 'stored' })
+    expect(new TextDecoder().decode((await scene.read(id)).stdout!)).toBe('new')
+  })
+
+  it('sends away whom it does not let in, before it asks the database, and says when to come back (NET-09)', async () => {
+    const { parts, proof, dial } = await stage()
+    const admission = { admit: () => 1_234 }
+    const agent = dial({ ...parts, db: undefined as unknown as Database, admission })
+    await agent.hello(proof)
+    expect(await agent.closing()).toMatchObject({ code: closeCode.tryLater })
+    expect(agent.received).toEqual([{ type: 'reconnect', reconnect_in_ms: 1_234 }])
   })
 
   it('gives what an agent never received to the next claim', async () => {
