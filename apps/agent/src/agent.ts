@@ -1,6 +1,13 @@
 import { arch, platform, release } from 'node:os'
 import { setTimeout as sleep } from 'node:timers/promises'
-import type { AgentPolicy, AgentReport, ExecutorType, Slots, TimeConstants } from '@errand/shared'
+import type {
+  AgentPolicy,
+  AgentReport,
+  BackendReport,
+  ExecutorType,
+  Slots,
+  TimeConstants,
+} from '@errand/shared'
 import { answer } from './answer.ts'
 import type { Backend } from './backends/backend.ts'
 import { Connection } from './connection/connection.ts'
@@ -65,6 +72,7 @@ export class Agent {
       spool,
       restMs: time.pollEveryMs,
       log,
+      spoolFailed: (error) => this.#runner.spoolFailed(error),
       stale: (claim) => this.#runner.drop(claim),
       caughtUp: () => this.#connection.offerCredits(),
     })
@@ -150,7 +158,7 @@ export class Agent {
   async #report(): Promise<AgentReport> {
     const { hostname, version, slots } = this.#parts
     const reports = await Promise.all(
-      this.#backends.map(async (one) => [one.type, await one.probe()] as const),
+      this.#backends.map(async (one) => [one.type, this.#orFull(await one.probe())] as const),
     )
     return {
       hostname,
@@ -160,6 +168,14 @@ export class Agent {
       runtimes: this.#runtimes,
       slots,
     }
+  }
+
+  /** While its disk is full no backend can take anything, and the API is to know why. */
+  #orFull(report: BackendReport): BackendReport {
+    if (!this.#runner.diskFull) return report
+    const { agentDir } = this.#parts.spool
+    const reason = `the disk of ${agentDir} is full: no more jobs are taken until there is room`
+    return { ...report, available: false, missing: [reason, ...report.missing].slice(0, 32) }
   }
 
   #events(): SessionEvents {

@@ -27,6 +27,7 @@ export interface DeliveryParts {
   /** How long to rest when the API keeps sending us back to an offset. */
   restMs: number
   log: Log
+  spoolFailed(error: unknown): void
   /** The claim is no longer ours, says the API. */
   stale(claim: Claim): void
   /** It was behind when it was asked, and is no more. */
@@ -144,8 +145,8 @@ export class Delivery {
     try {
       this.#parts.spool.forget(claim)
     } catch (error) {
-      // It is offered once more after the next start, and answered `already` or `stale`.
-      this.#parts.log.warn({ execution_id: claim.id, err: error }, 'the spool could not be cleaned')
+      // Should we die before there is room, it is offered once more, and answered `already` or `stale`.
+      this.#parts.spoolFailed(error)
     }
     if (this.#jobs.size === 0) for (const emptied of this.#emptied.splice(0)) emptied()
     this.#wake()

@@ -183,6 +183,11 @@ export class Runner {
     return full ? undefined : this.#slots.grant()
   }
 
+  /** Whether the spool takes no more; looked at again and again. */
+  get diskFull(): boolean {
+    return this.#spoolFailing
+  }
+
   /** A new session: every free slot is to be granted anew. */
   regrant(): void {
     this.#slots.regrant()

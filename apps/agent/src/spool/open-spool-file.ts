@@ -1,6 +1,9 @@
 import { rmSync } from 'node:fs'
 import { DatabaseSync } from 'node:sqlite'
 
+/** The write-ahead log is written back into the file when it has grown to this. */
+export const walBytes = 1024 * 1024
+
 /**
  * Opens the file. After a reboot it may be damaged, as nothing was synced: then it is made anew, and its new spool id
  * tells the API that all that was held counts as started.
@@ -30,6 +33,7 @@ function open(path: string): DatabaseSync {
   db.exec('PRAGMA locking_mode = EXCLUSIVE')
   db.exec('PRAGMA journal_mode = WAL')
   db.exec('PRAGMA synchronous = OFF')
+  db.exec(`PRAGMA wal_autocheckpoint = ${walBytes / 4_096}`)
   db.exec('PRAGMA journal_size_limit = 16777216')
   bringUpToDate(db)
   return db

@@ -1,11 +1,12 @@
 import { randomUUID } from 'node:crypto'
+import { statfsSync } from 'node:fs'
 import { join } from 'node:path'
 import type { DatabaseSync, StatementSync } from 'node:sqlite'
 import type { Held, Offsets, RunResult, Stream } from '@errand/shared'
 import { claimKey } from '../claim.ts'
 import type { Claim } from '../claim.ts'
 import type { KeptRun } from './kept-run.ts'
-import { openSpoolFile } from './open-spool-file.ts'
+import { openSpoolFile, walBytes } from './open-spool-file.ts'
 
 export interface SpooledJob extends Held {
   /** When its program was started, Unix milliseconds of the API's clock; null while `accepted`. */
@@ -15,6 +16,16 @@ export interface SpooledJob extends Held {
   /** How many agents in a row have adopted it and died at once. */
   adoptions: number
 }
+
+/**
+ * So much room on its disk is left to what ends jobs: results, and what forgets what was delivered. With it the
+ * write-ahead log can always be written back, without which nothing can be.
+ */
+const reserveBytes = 2 * walBytes
+/** Room is looked for again once so much was written. */
+const lookEveryBytes = 256 * 1024
+/** What a small write costs at least. */
+const pageBytes = 4_096
 
 /** How many of the newest claims are remembered, so that one that is sent twice is started once. */
 const claimsRemembered = 10_000
@@ -27,11 +38,16 @@ const claimsRemembered = 10_000
 export class Spool {
   /** Random, made with the file: a new one says that what was known before is gone. */
   readonly id: string
+  readonly agentDir: string
   readonly #db: DatabaseSync
+  #sinceLook = lookEveryBytes
+  /** What could not be forgotten when it was to be. */
+  readonly #unforgotten: Claim[] = []
   #seen: Set<string>
   readonly #statements = new Map<string, StatementSync>()
 
   constructor(agentDir: string, bootId: string) {
+    this.agentDir = agentDir
     this.#db = openSpoolFile(join(agentDir, 'spool.sqlite'), bootId)
     this.id = this.#meta('spool_id') ?? randomUUID()
     this.#setMeta('spool_id', this.id)
@@ -57,6 +73,7 @@ export class Spool {
   }
 
   accept(claim: Claim): void {
+    this.#keepReserve(0)
     this.#transaction(() => {
       this.#run('INSERT INTO seen (id, fence) VALUES (?, ?)', claim.id, claim.fence)
       this.#run("INSERT INTO held (id, fence, state) VALUES (?, ?, 'accepted')", claim.id, claim.fence)
@@ -87,6 +104,7 @@ export class Spool {
   }
 
   append({ id, fence }: Claim, stream: Stream, offset: number, bytes: Uint8Array): void {
+    this.#keepReserve(bytes.length)
     this.#run(
       'INSERT INTO output (id, fence, stream, "offset", bytes) VALUES (?, ?, ?, ?, ?)',
       id,
@@ -153,11 +171,13 @@ export class Spool {
   }
 
   /** Delivered, handed back or no longer ours. */
-  forget({ id, fence }: Claim): void {
-    this.#transaction(() => {
-      for (const table of ['output', 'result', 'held'])
-        this.#run(`DELETE FROM ${table} WHERE id = ? AND fence = ?`, id, fence)
-    })
+  forget(claim: Claim): void {
+    try {
+      this.#forget(claim)
+    } catch (error) {
+      this.#unforgotten.push(claim)
+      throw error
+    }
   }
 
   /** When the last acknowledged frame was sent, in this boot's monotonic milliseconds. */
@@ -170,14 +190,36 @@ export class Spool {
     this.#setMeta('lease_sent_at', String(sentAt))
   }
 
-  /** Throws while nothing can be written. */
+  /** Throws while no job could be taken. What could not be forgotten before is now. */
   probe(): void {
+    for (let claim = this.#unforgotten.at(-1); claim; claim = this.#unforgotten.at(-1)) {
+      this.#forget(claim)
+      this.#unforgotten.pop()
+    }
+    this.#keepReserve(lookEveryBytes)
     this.#setMeta('probe', 'x'.repeat(64 * 1024))
     this.#setMeta('probe', '')
   }
 
   close(): void {
     this.#db.close()
+  }
+
+  #forget({ id, fence }: Claim): void {
+    this.#transaction(() => {
+      for (const table of ['output', 'result', 'held'])
+        this.#run(`DELETE FROM ${table} WHERE id = ? AND fence = ?`, id, fence)
+    })
+  }
+
+  #keepReserve(bytes: number): void {
+    this.#sinceLook += bytes + pageBytes
+    if (this.#sinceLook < lookEveryBytes) return
+    const { bavail, bsize } = statfsSync(this.agentDir)
+    const [inside] = this.#all<{ freelist_count: number }>('PRAGMA freelist_count')
+    if (bavail * bsize + inside!.freelist_count * pageBytes < reserveBytes)
+      throw new Error("the disk of the agent's directory has no room")
+    this.#sinceLook = 0
   }
 
   #newestClaims(): Set<string> {

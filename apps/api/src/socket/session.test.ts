@@ -229,6 +229,35 @@ describe.each(testingDatabases)('a session on $name', ({ open }) => {
     expect(again.fence).toBeGreaterThan(job.fence)
   })
 
+  it('sends again, with the same fence, what a renewal lists not though it was assigned long ago', async () => {
+    const { connect, submit, proof } = await stage()
+    const { agent } = await connect()
+    agent.send(credits(2))
+    await submit()
+    const there = await submit()
+    const jobs = [(await agent.take('assign')).job, (await agent.take('assign')).job]
+    const renewed = async (...held: Held[]) => {
+      agent.send({ type: 'renew', sequence: 1, held })
+      await agent.take('renewed')
+      // What follows it has been sent when the next is answered.
+      agent.send({
+        type: 'renew',
+        sequence: 2,
+        held: jobs.map(({ id, fence }) => ({ id, fence, state: 'accepted' })),
+      })
+      await agent.take('renewed')
+      return agent.received.splice(0)
+    }
+    // They may be on their way still.
+    expect(await renewed()).toEqual([])
+    await db.query(`update jobs set assigned_at = now() - interval '11 seconds' where agent_id = $1`, [
+      proof.agentId,
+    ])
+    const [known, again] = jobs.toSorted((one) => (one.id === there.id ? -1 : 1))
+    const sent = await renewed({ id: known!.id, fence: known!.fence, state: 'accepted' })
+    expect(sent).toEqual([{ type: 'assign', job: again }])
+  })
+
   it('sends an assignment again, as it was, to the session that holds the claim, and to no other', async () => {
     const { connect, submit, dispatch, proof } = await stage()
     const { agent: first, epoch } = await connect()

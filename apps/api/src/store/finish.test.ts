@@ -52,7 +52,7 @@ describe.each(testingDatabases)('finish on $name', ({ open }) => {
     expect(execution!.timings!.queued_ms).toBeGreaterThanOrEqual(0)
   })
 
-  it('answers a repeat with already, and anything else about that claim with stale', async () => {
+  it('answers a repeat with already, and anything else about that claim with stale (DI-06)', async () => {
     const claimed = await scene.submitAndClaim()
     const item = scene.finishItem(claimed)
     const first = await scene.finish(item)
@@ -78,7 +78,7 @@ describe.each(testingDatabases)('finish on $name', ({ open }) => {
     expect(answers.filter(({ verdict }) => verdict === 'stored')).toHaveLength(1)
   })
 
-  it('refuses another fence, epoch or agent', async () => {
+  it('refuses another fence, epoch or agent, and what nobody has claimed (DI-06)', async () => {
     const claimed = await scene.submitAndClaim()
     const item = scene.finishItem(claimed)
     for (const stale of [
@@ -89,6 +89,10 @@ describe.each(testingDatabases)('finish on $name', ({ open }) => {
     ])
       expect(await scene.finish({ ...item, ...stale })).toEqual({ verdict: 'stale' })
     expect(await scene.read(claimed.id)).toMatchObject({ status: 'assigned' })
+    const { id } = await scene.submitOne()
+    for (const fence of [0, item.fence])
+      expect(await scene.finish(scene.finishItem({ id, fence }))).toEqual({ verdict: 'stale' })
+    expect(await scene.read(id)).toMatchObject({ status: 'waiting' })
   })
 
   it('settles a whole batch in one statement, each on its own', async () => {

@@ -7,7 +7,7 @@ import { openScene, type Scene } from './testing-scene.ts'
 
 class RolledBack extends Error {}
 
-describe.each(testingDatabases)('the rules of $name', ({ open }) => {
+describe.each(testingDatabases)('the rules of $name (DI-13)', ({ open }) => {
   let db: Database
   let scene: Scene
   beforeAll(async () => {
