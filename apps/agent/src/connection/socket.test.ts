@@ -36,3 +36,28 @@ it('sends in one piece, in order, what one turn says', async () => {
   expect(types).toEqual(['credits', 'renew', 'started'])
   expect(writes.flatMap((one) => one.mock.calls)).toHaveLength(1)
 })
+
+it.each(['close', 'terminate'] as const)('hears nothing more after %s, though it has come', async (how) => {
+  const server = new WebSocketServer({ port: 0, host: '127.0.0.1' })
+  onTestFinished(() => server.close())
+  await once(server, 'listening')
+  const { port } = server.address() as AddressInfo
+  const heard: unknown[] = []
+  const closed = Promise.withResolvers<void>()
+  const socket: Socket = new Socket(new URL(`ws://127.0.0.1:${port}`), timeConstants, {
+    message(message) {
+      heard.push(message)
+      if (how === 'close') socket.close(1000, 'enough')
+      else socket.terminate('enough')
+    },
+    closed: () => closed.resolve(),
+  })
+  const [peer] = (await once(server, 'connection')) as [WebSocket]
+  peer.on('error', () => {})
+  const gone = once(peer, 'close')
+  // In one piece: all are there when the first is heard.
+  for (let number = 0; number < 3; number++) peer.send(JSON.stringify({ number }))
+  await closed.promise
+  await gone
+  expect(heard).toEqual([{ number: 0 }])
+})

@@ -43,6 +43,8 @@ interface HeldJob {
   needs: { need: MaintenanceType; key: string }[]
   brings: string | undefined
   state: Held['state']
+  /** With it its agent's process, before it had started it. */
+  agentDied: boolean
   canceled: boolean
   outcome: Outcome | undefined
 }
@@ -118,7 +120,15 @@ export function createAgentAtRandom({ db, finish, random, time, late, seen }: Hi
       })
       if (typeof session === 'string') return
       epoch = session.epoch
-      const inventory = [...held.values()].map(({ id, fence, state }) => ({ id, fence, state }))
+      // Now and then it is a new process, which starts nothing of what the one before had accepted.
+      if (random.chance(0.2))
+        for (const job of held.values()) if (job.state === 'accepted') job.agentDied = true
+      const inventory = [...held.values()].map(({ id, fence, state, agentDied }) => ({
+        id,
+        fence,
+        state,
+        ...(agentDied && { agent_died: true as const }),
+      }))
       const reconciled = await reconcile(db, {
         agentId,
         epoch,
@@ -151,7 +161,7 @@ export function createAgentAtRandom({ db, finish, random, time, late, seen }: Hi
 
   /** One step of one job that it holds; false when it holds none. With `calmly` everything succeeds. */
   async function work(calmly = false): Promise<boolean> {
-    const job = random.pick([...held.values()])
+    const job = random.pick([...held.values()].filter(({ agentDied }) => !agentDied))
     if (job === undefined) return false
     const chance = (share: number) => !calmly && random.chance(share)
     if (job.state === 'ended') await tellEnd(job)
@@ -286,6 +296,7 @@ function heldJobOf({ id, fence, execution, request }: Claim): HeldJob {
       type
     ],
     state: 'accepted',
+    agentDied: false,
     canceled: false,
     outcome: undefined,
   }
