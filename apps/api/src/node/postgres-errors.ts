@@ -1,7 +1,12 @@
 /** Whether an error says that the database is away, too busy, or did not answer; by its code, never its text. */
 export function isAway(error: unknown): boolean {
   const code = codeOf(error)
-  return lostConnection.has(code) || awayStates.test(code)
+  return noConnection.has(code) || awayStates.test(code)
+}
+
+/** Whether the connection that it was asked on broke, and closes. */
+export function hasLostConnection(error: unknown): boolean {
+  return ['CONNECTION_CLOSED', 'ECONNRESET', 'ECONNABORTED', 'EPIPE', 'ETIMEDOUT'].includes(codeOf(error))
 }
 
 /** Whether it was rolled back only because of others, so that it may be tried again at once. */
@@ -10,7 +15,7 @@ export function isRetryable(error: unknown): boolean {
 }
 
 /** Of the driver and of the system under it. */
-const lostConnection = new Set([
+const noConnection = new Set([
   'CONNECTION_CLOSED',
   'CONNECTION_ENDED',
   'CONNECTION_DESTROYED',

@@ -1,3 +1,5 @@
+import { once } from 'node:events'
+import { connect, createServer, type AddressInfo, type Server, type Socket } from 'node:net'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { startPostgres, type Postgres } from '../../../../infra/postgres.ts'
 import { beat } from '../store/beat.ts'
@@ -22,6 +24,60 @@ describe('openPostgres', () => {
 
   it('refuses to open what is not there', async () => {
     await expect(openPostgres({ url: 'postgres://nobody@127.0.0.1:1/none' })).rejects.toThrow(Unavailable)
+  })
+
+  describe('a transaction whose connection breaks', () => {
+    let link: Server
+    let broken: Database
+    const ways = new Set<Socket>()
+    beforeAll(async () => {
+      const url = new URL(server.url)
+      const port = Number(url.port)
+      link = createServer((near) => {
+        const far = connect(port, url.hostname)
+        for (const socket of [near, far]) {
+          ways.add(socket)
+          socket
+            .on('error', () => {})
+            .on('close', () => {
+              ways.delete(socket)
+              near.destroy()
+              far.destroy()
+            })
+        }
+        near.pipe(far).pipe(near)
+      }).listen(0, '127.0.0.1')
+      await once(link, 'listening')
+      url.port = String((link.address() as AddressInfo).port)
+      broken = await openPostgres({ url: url.href })
+    })
+    afterAll(async () => {
+      await broken.close()
+      link.close()
+    })
+    /** And time for the driver to see it, while the transaction waits for something else. */
+    const breakAll = async () => {
+      for (const socket of ways) socket.resetAndDestroy()
+      await new Promise((resolve) => setTimeout(resolve, 50))
+    }
+
+    it.each<[string, (tx: Database) => Promise<unknown>]>([
+      ['while it waits for an answer', (tx) => Promise.all([tx.query('select pg_sleep(10)'), breakAll()])],
+      ['before its next statement', (tx) => breakAll().then(() => tx.query('select 1'))],
+      ['before its end', () => breakAll()],
+      ['before it fails by itself', () => breakAll().then(() => Promise.reject(new Error('own')))],
+      [
+        'and goes on after a failed statement',
+        (tx) => breakAll().then(() => tx.query('select 1').catch(() => tx.query('select 1'))),
+      ],
+    ])('%s is over, and everything else goes on', async (_when, act) => {
+      const transaction = broken.transaction(async (tx) => {
+        await tx.query('select 1')
+        await act(tx)
+      })
+      await expect(transaction).rejects.toThrow(Unavailable)
+      await expect.poll(() => broken.query('select 1 as one').catch(() => [])).toEqual([{ one: 1 }])
+    })
   })
 
   it('keeps all that was acknowledged, and comes back by itself, when the server is killed under load', async () => {

@@ -1,7 +1,7 @@
 import postgres from 'postgres'
 import { Unavailable, type Database } from '../store/database.ts'
 import { drizzleOver, type RunStatement } from '../store/drizzle-over.ts'
-import { isAway, isRetryable } from './postgres-errors.ts'
+import { hasLostConnection, isAway, isRetryable } from './postgres-errors.ts'
 
 export interface PostgresOptions {
   url: string
@@ -19,7 +19,7 @@ export async function openPostgres(options: PostgresOptions): Promise<Database> 
   const run: RunStatement = (text, params, asArrays) => mapErrors(() => answered(text, params, asArrays))
   const db: Database = {
     query: (text, params = []) => run(text, params, false) as Promise<never[]>,
-    transaction: (act) => mapErrors(() => pool.begin((tx) => act(databaseOf(tx)))) as never,
+    transaction: (act) => mapErrors(() => transact(pool, act)),
     drizzle: drizzleOver(run),
     async close() {
       closed = true
@@ -89,9 +89,34 @@ export const plannerSettings = {
   jit: 'off',
 }
 
-function databaseOf(tx: postgres.TransactionSql): Database {
+/**
+ * The driver writes the next statement of a transaction, be it only its end, also to a connection that has closed, by which
+ * the process dies. So once the connection is lost a transaction says nothing more, and lets `begin` reject, as that does
+ * when its connection closes.
+ */
+async function transact<T>(pool: postgres.Sql, act: (tx: Database) => Promise<T>): Promise<T> {
+  let lost = false
+  const begun = pool.begin(
+    (tx) =>
+      new Promise<T>((resolve, reject) => {
+        act(databaseOf(tx, () => lost)).then(
+          (result) => lost || resolve(result),
+          (error: unknown) => {
+            lost ||= error instanceof Unavailable && hasLostConnection(error.cause)
+            if (!lost) reject(error)
+          },
+        )
+      }),
+  ) as Promise<T>
+  begun.catch(() => (lost = true))
+  return begun
+}
+
+function databaseOf(tx: postgres.TransactionSql, isLost: () => boolean): Database {
   const run: RunStatement = (text, params, asArrays) =>
-    mapErrors(() => statement(tx, text, params, asArrays), 1)
+    isLost()
+      ? Promise.reject(new Unavailable(new Error('the connection of this transaction is lost')))
+      : mapErrors(() => statement(tx, text, params, asArrays), 1)
   return {
     query: (text, params = []) => run(text, params, false) as Promise<never[]>,
     transaction: () => Promise.reject(new Error('a transaction inside a transaction')),
