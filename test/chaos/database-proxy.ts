@@ -19,6 +19,7 @@ export class DatabaseProxy {
   readonly #server: Server
   readonly #sockets = new Set<Socket>()
   readonly #losing: Losing[] = []
+  #paused = false
 
   constructor(server: Server, databaseUrl: string) {
     this.#server = server
@@ -32,6 +33,17 @@ export class DatabaseProxy {
   /** Loses the next answer to a statement with this text in it, on its own transaction; settles when that has happened. */
   loseAnswerTo(text: string): Promise<void> {
     return new Promise((done) => this.#losing.push({ text, done }))
+  }
+
+  /** Answers nothing and breaks nothing, until `resume`. */
+  pause(): void {
+    this.#paused = true
+    for (const socket of this.#sockets) socket.pause()
+  }
+
+  resume(): void {
+    this.#paused = false
+    for (const socket of this.#sockets) socket.resume()
   }
 
   async close(): Promise<void> {
@@ -51,6 +63,7 @@ export class DatabaseProxy {
         far.destroy()
       })
     }
+    if (this.#paused) for (const socket of [near, far]) socket.pause()
     const conversation = new Conversation(this.#losing)
     const asked = splitter('untyped first', (message) => conversation.asked(message))
     near.on('data', (bytes: Buffer) => {

@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises'
 import type { TimeConstants } from '@errand/shared'
 import type { NetworkNamespace } from '../../infra/network-namespace.ts'
 import type { Postgres } from '../../infra/postgres.ts'
@@ -30,6 +31,18 @@ export interface Nemesis {
    * @returns how many jobs the harm may have cost: those that an agent held when it died or lost its lease
    */
   strike(circle: Circle): Promise<number>
+}
+
+/** Waits for so long, and returns how many jobs the API has or had given to an agent meanwhile. */
+export async function heldFor(ms: number, { api }: Circle, agent: TestAgent): Promise<number> {
+  const held = new Set<string>()
+  const over = performance.now() + ms
+  do {
+    const query = `?agent_id=${agent.id}&status=assigned,running,canceling&limit=200`
+    for (const { id } of (await api.client.executions(query)).data) held.add(id)
+    await sleep(50)
+  } while (performance.now() < over)
+  return held.size
 }
 
 export function oneOf<T>(choices: readonly T[], random: () => number): T {

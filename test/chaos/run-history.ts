@@ -82,7 +82,7 @@ export async function runHistory(options: HistoryOptions): Promise<HistoryReport
       const all = await readAll(circle)
       return all.every(({ status }) => isFinal(status)) && all
     },
-    { withinMs: 180_000, everyMs: 200 },
+    { withinMs: 300_000, everyMs: 200 },
   )
   recorder.healed.abort()
   await Promise.all(following.flat())

@@ -1,13 +1,12 @@
-import { setTimeout as sleep } from 'node:timers/promises'
-import { between, type Nemesis } from '../nemesis.ts'
+import { between, heldFor, type Nemesis } from '../nemesis.ts'
 
 /** The second agent's packets vanish for up to twice the lease. */
 export const dropPackets: Nemesis = {
   name: 'drop packets',
-  async strike({ network, agents, time, random }) {
+  async strike(circle) {
+    const { network, agents, time, random } = circle
     await network.drop()
-    const held = (await agents[1].record())?.jobs_held ?? 0
-    await sleep(between(0, 2 * time.leaseMs, random))
+    const held = await heldFor(between(0, 2 * time.leaseMs, random), circle, agents[1])
     await network.heal()
     return held
   },

@@ -94,10 +94,12 @@ export class Client {
   final(id: string, withinMs = 60_000): Promise<ExecutionRecord> {
     return until(
       `execution ${id} is final`,
-      async () => {
-        const record = await this.#whenThere(() => this.execution(id))
-        return record && isFinal(record.status) ? record : undefined
-      },
+      () =>
+        this.#whenThere(async () => {
+          // Without the output, which may be megabytes each time.
+          const { status } = await this.get<{ status: ExecutionRecord['status'] }>(`/jobs/${id}`)
+          return isFinal(status) ? this.execution(id) : undefined
+        }),
       { withinMs },
     )
   }

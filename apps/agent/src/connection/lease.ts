@@ -49,7 +49,12 @@ export class Lease {
 
   /** Whether jobs may start and frames be sent. */
   get alive(): boolean {
-    return this.#age() < this.#parts.time.leaseMs
+    return this.leftMs > 0
+  }
+
+  /** Until it runs out, in milliseconds; not above 0 once it has. */
+  get leftMs(): number {
+    return this.#parts.time.leaseMs - this.#age()
   }
 
   /** Tells each time that the lease runs out, until `close`; also of one that had run out when an earlier process died. */

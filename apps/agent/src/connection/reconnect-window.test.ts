@@ -11,6 +11,12 @@ describe('ReconnectWindow', () => {
     expect(window.next()).toBe(1_000)
   })
 
+  it('is cut where there is something to lose, but not below the first, and doubles all the same', () => {
+    const window = new ReconnectWindow(timeConstants, () => 1)
+    const waits = [Infinity, 5_000, 5_000, 5_000, 100, Infinity].map((mostMs) => window.next(mostMs) / 1_000)
+    expect(waits).toEqual([1, 2, 4, 5, 1, 32])
+  })
+
   it('draws from the whole window', () => {
     const draws = [0, 0.25]
     const window = new ReconnectWindow(timeConstants, () => draws.shift()!)

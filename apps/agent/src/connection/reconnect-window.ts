@@ -13,9 +13,13 @@ export class ReconnectWindow {
     this.#window = time.reconnectMinMs
   }
 
-  /** How long to wait before the next attempt, in milliseconds. */
-  next(): number {
-    const delay = this.#random() * this.#window
+  /**
+   * How long to wait before the next attempt, in milliseconds.
+   *
+   * @param mostMs where there is something to lose; never shorter than the first window
+   */
+  next(mostMs = Infinity): number {
+    const delay = this.#random() * Math.min(this.#window, Math.max(mostMs, this.#time.reconnectMinMs))
     this.#window = Math.min(this.#window * 2, this.#time.reconnectMaxMs)
     return delay
   }
