@@ -214,7 +214,7 @@ describe('ssh', () => {
       expect(driven.stdout.toString()).toBe('begun\nended\n')
     })
 
-    test('meanwhile the target keeps the time limit by itself', async () => {
+    test('NET-13: meanwhile the target keeps the time limit by itself', async () => {
       const way = await link()
       let gone: Promise<unknown> | undefined
       const driven = await bash(

@@ -52,7 +52,7 @@ describe.each(testingDatabases)('finish on $name', ({ open }) => {
     expect(execution!.timings!.queued_ms).toBeGreaterThanOrEqual(0)
   })
 
-  it('answers a repeat with already, and anything else about that claim with stale (DI-06)', async () => {
+  it('DI-06: answers a repeat with already, and anything else about that claim with stale', async () => {
     const claimed = await scene.submitAndClaim()
     const item = scene.finishItem(claimed)
     const first = await scene.finish(item)

@@ -16,7 +16,7 @@ describe.each(testingDatabases)('the rules of $name (DI-13)', ({ open }) => {
   })
   afterAll(() => db.close())
 
-  it('allow exactly the legal moves, whatever SQL asks for', async () => {
+  it('DI-13: allow exactly the legal moves, whatever SQL asks for', async () => {
     for (const from of status.options)
       for (const to of status.options.filter((one) => one !== from)) {
         const refusal = await attempt(async (tx) => {
