@@ -137,18 +137,28 @@ function splitter(
   start: 'typed' | 'untyped first',
   call: (message: Message) => void,
 ): (bytes: Buffer) => void {
-  let waiting: Buffer = Buffer.alloc(0)
+  const waiting: Buffer[] = []
   let head = start === 'typed' ? 1 : 0
+  let bytesWaiting = 0
+  let bytesNeeded = head + 4
   return (bytes) => {
-    waiting = Buffer.concat([waiting, bytes])
-    while (waiting.length >= head + 4) {
-      const end = head + waiting.readUInt32BE(head)
-      if (waiting.length < end) return
-      const whole = waiting.subarray(0, end)
+    waiting.push(bytes)
+    bytesWaiting += bytes.length
+    // Joined only when there is enough: an answer may have many megabytes.
+    if (bytesWaiting < bytesNeeded) return
+    let rest = Buffer.concat(waiting.splice(0))
+    bytesNeeded = head + 4
+    while (rest.length >= bytesNeeded) {
+      bytesNeeded = head + rest.readUInt32BE(head)
+      if (rest.length < bytesNeeded) break
+      const whole = rest.subarray(0, bytesNeeded)
       call({ type: head ? String.fromCharCode(whole[0]!) : '', body: whole.subarray(head + 4), whole })
-      waiting = waiting.subarray(end)
+      rest = rest.subarray(bytesNeeded)
       head = 1
+      bytesNeeded = head + 4
     }
+    waiting.push(rest)
+    bytesWaiting = rest.length
   }
 }
 
