@@ -180,17 +180,39 @@ describe('docker', () => {
       expect(behind.logged).toEqual([])
     })
 
-    test('loses a run whose streams are cut, ends it and takes the next', async () => {
+    test('reads on where the streams were cut, again and again, to the byte', async () => {
       const { proxy, behind } = await behindProxy()
-      const ended = runOn(
+      const code =
+        'import time\nfor n in range(60): print(n, flush=True); time.sleep(0.05)\nprint("end", end="")'
+      const cuts = ['10\n', '11\n', '30\n']
+      const { outcome, stdout, end } = await runOn(
+        behind,
+        { code },
+        {},
+        {
+          watch: (_, text) => void (text.includes(cuts[0]!) && cuts.shift() && proxy.cut()),
+        },
+      )
+      expect(cuts).toEqual([])
+      expect(stdout.toString()).toBe(`${Array.from({ length: 60 }, (_, n) => `${n}\n`).join('')}end`)
+      expect([outcome, end.usage?.cpu_time_sec]).toEqual(['succeeded', expect.any(Number)])
+    })
+
+    test('ends at a cancel what it can tell nothing any more', async () => {
+      const { proxy, behind } = await behindProxy()
+      const canceled = await runOn(
         behind,
         sleeper,
         {},
-        whenReady(() => proxy.cut()),
+        {
+          watch(_, text, stop) {
+            if (!text.includes('ready')) return
+            proxy.cut()
+            setTimeout(() => stop('canceled'), 200)
+          },
+        },
       )
-      await expect(ended).rejects.toThrow(Lost)
-      expect(await behind.lasting()).toEqual([])
-      expect((await runOn(behind, hello)).outcome).toBe('succeeded')
+      expect(canceled).toMatchObject({ outcome: 'canceled', end: { signal: 'SIGKILL' } })
     })
   })
 })
@@ -199,7 +221,10 @@ describe('docker on an Engine of its own, which fails', () => {
   let engine: DockerEngine
   let opened: OpenDocker
   beforeAll(async () => {
-    engine = await startDockerEngine({ images: await madeTestImages() })
+    engine = await startDockerEngine({
+      images: await madeTestImages(),
+      settings: { 'live-restore': true },
+    })
     opened = await openDocker(engine.socketPath, { time: { engineAnswerMs: 20_000, renewEveryMs: 200 } })
     await runOn(opened, hello)
   }, 180_000)
@@ -221,9 +246,25 @@ describe('docker on an Engine of its own, which fails', () => {
     expect(ran.outcome).toBe('succeeded')
   })
 
-  test('loses what ran when the Engine is killed, and takes the next once it is back', async () => {
-    const lost = runOn(
+  test('CR-28: goes on with what ran when the Engine was killed, and what that ran goes on', async () => {
+    const code =
+      'import time\nprint("ready", flush=True)\nfor n in range(40): print(n, flush=True); time.sleep(0.1)\nexit(9)'
+    const ran = await runOn(
       opened,
+      { code },
+      {},
+      whenReady(() => engine.kill().then(() => engine.start())),
+    )
+    expect(ran.stdout.toString()).toBe(`ready\n${Array.from({ length: 40 }, (_, n) => `${n}\n`).join('')}`)
+    expect([ran.outcome, ran.end.exit_code, ran.end.usage !== null]).toEqual(['failed', 9, true])
+    expect(await opened.lasting()).toEqual([])
+  })
+
+  test('loses what ran when the Engine is killed and stays away, and takes the next once it is back', async () => {
+    const hasty = await openDocker(engine.socketPath, { time: { engineBackMs: 100, renewEveryMs: 200 } })
+    onTestFinished(() => hasty.close())
+    const lost = runOn(
+      hasty,
       sleeper,
       {},
       whenReady(() => void engine.kill()),
@@ -238,7 +279,7 @@ describe('docker on an Engine of its own, which fails', () => {
     expect(await opened.backend.probe()).toMatchObject({ available: false, isolation: null })
     await engine.start()
     expect((await runOn(opened, hello)).outcome).toBe('succeeded')
-    expect(await opened.lasting()).toEqual([])
+    expect([await opened.lasting(), await hasty.lasting()]).toEqual([[], []])
   })
 
   test('ends a run in time, though the Engine hangs, and removes it once it does no more', async () => {

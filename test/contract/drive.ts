@@ -92,12 +92,12 @@ export interface Adopting {
   stored: Record<Stream, Buffer>
   /** The assignment, as the API sends it again. */
   again?: () => Promise<Assignment>
-  watch?: (stream: Stream, bytes: Buffer) => void
+  watch?: (stream: Stream, bytes: Buffer, stop: (reason: StopReason) => void) => void
   begin?: (stop: (reason: StopReason) => void) => void
 }
 
 /** Goes on with a run on a backend as the runner does; throws as that does. */
-export async function driveAdoption(adopting: Adopting): Promise<Omit<Driven, 'totals'>> {
+export async function driveAdoption(adopting: Adopting): Promise<Driven> {
   const { backend, assignment, kept, stored } = adopting
   const ending = new Ending(() => performance.now())
   const whole = { ...stored }
@@ -106,12 +106,13 @@ export async function driveAdoption(adopting: Adopting): Promise<Omit<Driven, 't
     flushEveryMs: 5,
     spool(stream, offset, bytes) {
       whole[stream] = Buffer.concat([whole[stream].subarray(0, offset), bytes])
-      adopting.watch?.(stream, whole[stream])
+      adopting.watch?.(stream, whole[stream], (reason) => ending.stop(reason))
     },
     onSpoolFailure(error) {
       throw error
     },
   })
+  output.onLimit = () => ending.stop('output_limit')
   for (const stream of ['stdout', 'stderr'] as const) output.resume(stream, [stored[stream]])
   adopting.begin?.((reason) => ending.stop(reason))
   try {
@@ -126,9 +127,9 @@ export async function driveAdoption(adopting: Adopting): Promise<Omit<Driven, 't
       counted: (stream, bytes) => output.counted(stream, bytes),
     })
     await end.gone
-    output.end()
+    const totals = output.end()
     if (!output.caughtUp) throw new Error('less is left of its output than was stored')
-    return { outcome: outcomeOf(end, ending.reason), end, ...whole }
+    return { outcome: outcomeOf(end, ending.reason), end, ...whole, totals }
   } finally {
     ending.exited()
   }

@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { agentPolicy, timeConstants } from '@errand/shared'
 import type { AgentPolicy, TimeConstants } from '@errand/shared'
+import type { Claim } from '../../apps/agent/src/claim.ts'
 import type { Backend } from '../../apps/agent/src/backends/backend.ts'
 import { createDocker } from '../../apps/agent/src/backends/docker/docker.ts'
 import { labels } from '../../apps/agent/src/backends/docker/labels.ts'
@@ -32,6 +33,8 @@ export async function openDocker(
     agentDir?: string
     time?: Partial<TimeConstants>
     reachedBy?: string
+    /** Runs of an earlier backend of this mark that are going to be adopted. */
+    adopted?: Claim[]
     /** In its place. */
     host?: string
     policy?: Partial<AgentPolicy>
@@ -60,7 +63,7 @@ export async function openDocker(
     },
     { DOCKER_HOST: given.host ?? `unix://${given.reachedBy ?? socketPath}` },
   )
-  await backend.recover([])
+  await backend.recover(given.adopted ?? [])
   const named = (...args: string[]): string[] =>
     docker(socketPath, ...args, `--filter=label=${labels.agent}=${mark}`)
   const leftovers = (): string[] => [

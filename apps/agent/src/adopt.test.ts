@@ -103,7 +103,7 @@ describe('an agent that starts where another died', () => {
   })
 
   it.each([
-    ['other', 'hexlo\n', 'not what it had written'],
+    ['other', 'hexlo\n', 'not what had come before'],
     ['less', 'hello\nworld\n and more', 'less is left'],
   ])('takes nothing for true when %s output is left than was stored', async (_what, stdout, words) => {
     const job = assignment([])

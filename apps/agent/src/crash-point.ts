@@ -6,6 +6,7 @@ export type CrashPoint =
   | 'recv_claim'
   | 'accepted'
   | 'starting'
+  | 'created'
   | 'started'
   | 'first_chunk'
   | 'mid_output'
@@ -15,6 +16,8 @@ export type CrashPoint =
   | 'spooled_result'
   | 'sent_result'
   | 'acked_result'
+  | 'removing'
+  | 'removed'
 
 /** Dies here, when `ERRAND_CRASH_AT` names this point, alone or with this job. */
 export function crashPoint(point: CrashPoint, { id }: Pick<Claim, 'id'>): void {

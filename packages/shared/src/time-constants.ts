@@ -52,6 +52,8 @@ export const timeConstants = {
   preferAgentMs: 10_000,
   /** A Docker Engine that has not answered by then is taken for one that hangs. */
   engineAnswerMs: 30_000,
+  /** One that has gone may be back within this, before what ran there is lost. */
+  engineBackMs: 20_000,
   /** So is one that says nothing for so long of a pull, which itself may take any time. */
   pullSilenceMs: 120_000,
   /** How long a connected agent has to answer a cancel before the API asks again. */

@@ -69,6 +69,7 @@ export async function execute(
   // Should we die from here on, the job is not lost: so another may run in its slot.
   job.vacate()
   await gone
+  crashPoint('removed', job)
 }
 
 function openOutput(job: RunningJob, parts: RunnerParts, onSpoolFailure: (error: unknown) => void): Output {

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import { sizeLimits } from '@errand/shared'
 import type { Stream, StreamTotals } from '@errand/shared'
-import { Replay } from './replay.ts'
+import { Replay } from '../backends/replay.ts'
 
 export interface OutputParts {
   /** The most bytes of each stream that are stored; exactly so many pass uncut. */

@@ -1,9 +1,9 @@
 import type { Bundle, Frame } from '@errand/box'
-import { describe, expect, test } from 'vitest'
+import { describe, expect, onTestFinished, test, vi } from 'vitest'
 import { NotStarted, Rejected } from '../backend.ts'
 import type { Run } from '../backend.ts'
 import type { BoxListener } from './box-connection.ts'
-import { runInBox } from './run-in-box.ts'
+import { adoptInBox, runInBox } from './run-in-box.ts'
 
 const phase = { limitMs: 1_000, capBytes: 100, killAtCap: false, goOn: false, argv: ['x'], env: {} }
 const bundle: Bundle = {
@@ -19,7 +19,7 @@ const ended = { stdoutBytes: 0, stderrBytes: 0, cpuMs: 1, peakMemoryBytes: 1, oo
 const exit = { exitCode: 0, signal: null, notExecuted: null, killed: null, ms: 1 }
 
 /** A box that says what the test has it say. */
-function open() {
+function open(by: typeof runInBox = runInBox) {
   const sent: string[] = []
   const begun: [phase: string, limitMs: number][] = []
   const stop = new AbortController()
@@ -39,7 +39,7 @@ function open() {
     send: (bytes: Uint8Array) => void sent.push(bytes.length === 1 ? 'kill' : 'bundle'),
     kill: () => void sent.push('force'),
   }
-  const end = runInBox(run, connection, bundle)
+  const end = by(run, connection, bundle)
   const say = (...frames: Frame[]): void => frames.forEach((frame) => listener.frame(frame))
   return { end, say, sent, stop, begun }
 }
@@ -84,5 +84,31 @@ describe('runInBox', () => {
     say({ type: 'exited', phase: 'compile', index: 0, ...exit, exitCode: null, notExecuted: 7 })
     say({ type: 'ended', phase: 'compile', index: 0, ...ended }, { type: 'done' })
     await expect(end).rejects.toBeInstanceOf(Rejected)
+  })
+})
+
+describe('adoptInBox', () => {
+  const adopting: typeof runInBox = (run, connection, { phases }) => adoptInBox(run, connection, phases)
+
+  test('sends nothing, and hears all from the beginning', async () => {
+    const { end, say, sent, begun } = open(adopting)
+    expect([sent, begun]).toEqual([[], []])
+    say({ type: 'started', phase: 'compile', index: 0 })
+    say({ type: 'exited', phase: 'compile', index: 0, ...exit, exitCode: 1 })
+    say({ type: 'ended', phase: 'compile', index: 0, ...ended }, { type: 'done' })
+    expect(begun).toEqual([['compile', 1_000]])
+    expect(await end).toMatchObject({ phase: 'compile', exit_code: 1 })
+  })
+
+  test('takes a box that says nothing, and goes on, for one that has begun', () => {
+    vi.useFakeTimers()
+    onTestFinished(() => void vi.useRealTimers())
+    const { begun, sent, stop } = open(adopting)
+    vi.advanceTimersByTime(1_000)
+    expect(begun).toEqual([['compile', 1_000]])
+    vi.advanceTimersByTime(3_600_000)
+    expect(sent).toEqual([])
+    stop.abort('canceled')
+    expect(sent).toEqual(['kill'])
   })
 })

@@ -60,37 +60,42 @@ async function hearBox(
   const facts: PhaseFacts[] = []
   let refused: Error | undefined
   const { kill, end } = patientKill(connection)
-  const starting = (index: number): void => {
-    const { kind, limitMs } = phases[index]!
-    run.starting(kind as Phase, limitMs)
-  }
   const refuse = (error: Error): void => {
     refused ??= error
     kill()
   }
+  const hasBegun = (index: number): void => {
+    // A kill that was sent for the first phase is read when that runs.
+    if (refused || (index === 0 && signal.aborted)) return
+    const { kind, limitMs } = phases[index]!
+    // The box goes on by itself; a reason that came between two phases ends the second at once. What was sent
+    // for it may have been read when the first phase had ended, and meant nothing.
+    try {
+      run.starting(kind as Phase, limitMs)
+    } catch (error) {
+      refuse(error as Error)
+    }
+  }
+  const undelivered = (): void => {
+    refuse(new Error(`the box did not begin within ${bundleMs / 1_000} s`))
+    connection.kill()
+  }
   const bundle = begin()
-  const undelivered =
-    bundle &&
-    setTimeout(() => {
-      refuse(new Error(`the box did not begin within ${bundleMs / 1_000} s`))
-      connection.kill()
-    }, bundleMs)
+  // One that was left without its whole bundle ends by itself; if not, its word may be held back on the way, but for a
+  // box that is asked to say it again.
+  const silence = bundle
+    ? setTimeout(undelivered, bundleMs)
+    : connection.follow === undefined
+      ? setTimeout(hasBegun, heldBackMs, 0)
+      : undefined
   signal.addEventListener('abort', kill)
   if (!bundle && signal.aborted) kill()
   try {
     const hear = (frame: Frame): void => {
       switch (frame.type) {
         case 'started':
-          clearTimeout(undelivered)
-          // A kill that was sent for the first phase is read when that runs.
-          if (refused || (frame.index === 0 && signal.aborted)) return
-          // The box goes on by itself; a reason that came between two phases ends the second at once. What was sent
-          // for it may have been read when the first phase had ended, and meant nothing.
-          try {
-            starting(frame.index)
-          } catch (error) {
-            refuse(error as Error)
-          }
+          clearTimeout(silence)
+          hasBegun(frame.index)
           return
         case 'output':
           if (compiling()) printed.write(frame.stream, frame.bytes)
@@ -123,7 +128,7 @@ async function hearBox(
   } catch (error) {
     throw refused ?? error
   } finally {
-    clearTimeout(undelivered)
+    clearTimeout(silence)
     end()
     signal.removeEventListener('abort', kill)
   }
@@ -147,6 +152,8 @@ async function hearBox(
 
 /** 16 MiB at a few Mbit/s. */
 const bundleMs = 60_000
+
+const heldBackMs = 1_000
 
 function endOf(exits: readonly Exited[], facts: readonly PhaseFacts[], printed: CompileOutput): BoxedEnd {
   const last = exits.at(-1)

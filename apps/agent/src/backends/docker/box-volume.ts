@@ -59,7 +59,14 @@ export class BoxVolume {
     this.#name = undefined
     const label = `${labels.agent}=${this.#mark}`
     const names = await this.#engine.volumes(label, labels.box)
-    await Promise.all(names.map((name) => this.#engine.removeVolume(name)))
+    await Promise.all(
+      names.map((name) =>
+        this.#engine.removeVolume(name).catch((error: unknown) => {
+          // A container of a run that was adopted has it: the next process removes it.
+          if (!answered(error, 409)) throw error
+        }),
+      ),
+    )
     const images = await this.#engine.images(label)
     await Promise.all(images.map((id) => this.#engine.removeImage(id)))
   }

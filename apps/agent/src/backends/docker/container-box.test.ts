@@ -16,7 +16,7 @@ function endedContainer(more: Partial<Engine> = {}) {
     start: async () => {},
     ...more,
   } as unknown as Engine
-  return { stream, box: ContainerBox.start(engine, 'id') }
+  return { stream, box: ContainerBox.start(engine, 'id', 1_000) }
 }
 
 /** On a container's standard error, which needs no frames. */

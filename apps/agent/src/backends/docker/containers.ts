@@ -1,5 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { crashPoint } from '../../crash-point.ts'
+import { Lost } from '../backend.ts'
 import type { BackendParts } from '../backend.ts'
 import { askInBox } from '../box/ask-in-box.ts'
 import type { Answer } from '../box/ask-in-box.ts'
@@ -16,6 +18,7 @@ import type { VolumeContent } from './fill-volume.ts'
 import { directoriesOf } from './image-tools.ts'
 import { expiresIn, labels } from './labels.ts'
 import { soon } from './soon.ts'
+import { whileAway } from './while-away.ts'
 
 /** What a container is made for. */
 export type Place = Pick<ContainerParts, 'image' | 'limits' | 'user' | 'mounts'>
@@ -55,6 +58,27 @@ export class Containers {
       await this.#box.discard(boxVolume)
       return this.#start(name, place, own, await this.#box.name())
     }
+  }
+
+  /** They are somebody's, though this process did not open them. */
+  keep(names: readonly string[]): void {
+    for (const name of names) this.#live.add(name)
+  }
+
+  /**
+   * One that an earlier process of this agent opened. Whatever comes of it, `clear` is to follow.
+   *
+   * @throws {Lost} where it is gone
+   */
+  async adopt(name: string): Promise<Opened> {
+    this.keep([name])
+    const { spoolId, time } = this.#parts
+    const listed = await whileAway(time.engineBackMs, () =>
+      this.#engine.containers(`${labels.agent}=${spoolId}`),
+    )
+    const found = listed.find((one) => one.name === name)
+    if (!found) throw new Lost('the agent died while it ran, and its container is gone')
+    return { id: found.id, box: await ContainerBox.adopt(this.#engine, found.id, time.engineBackMs) }
   }
 
   /** Makes a volume of this agent with a content. */
@@ -150,7 +174,9 @@ export class Containers {
   async #start(name: string, place: Place, own: Record<string, string>, boxVolume: string): Promise<Opened> {
     const carried = { [labels.agent]: this.#parts.spoolId, ...own }
     const id = await createAfresh(this.#engine, name, containerSpec({ ...place, boxVolume, labels: carried }))
-    return { id, box: await ContainerBox.start(this.#engine, id) }
+    const job = own[labels.execution]
+    if (job !== undefined) crashPoint('created', { id: job })
+    return { id, box: await ContainerBox.start(this.#engine, id, this.#parts.time.engineBackMs) }
   }
 }
 

@@ -11,13 +11,26 @@ import type {
   Isolation,
   JobResult,
 } from '@errand/shared'
+import { crashPoint } from '../../crash-point.ts'
 import { runWithSet } from '../../packages/install-steps.ts'
 import { describeSearch } from '../../runtimes/find-runtime.ts'
 import type { FoundRuntime } from '../../runtimes/find-runtime.ts'
-import { NotStarted, Rejected } from '../backend.ts'
-import type { Backend, BackendParts, Check, Maintenance, Run, RunEnd } from '../backend.ts'
+import { Lost, NotStarted, Rejected } from '../backend.ts'
+import type {
+  AdoptedRun,
+  Backend,
+  BackendParts,
+  Check,
+  Maintenance,
+  Run,
+  RunEnd,
+  RunEvents,
+} from '../backend.ts'
+import type { Claim } from '../../claim.ts'
+import { orAborted } from '../or-aborted.ts'
 import { BoxFailed } from '../box/box-connection.ts'
-import { runInBox } from '../box/run-in-box.ts'
+import { phaseLimits } from '../box/program-phases.ts'
+import { adoptInBox, runInBox } from '../box/run-in-box.ts'
 import type { BoxedEnd } from '../box/run-in-box.ts'
 import { DependencySets } from '../sets/dependency-sets.ts'
 import { neededSet } from '../sets/needed-set.ts'
@@ -57,8 +70,18 @@ interface Found {
 interface Prepared extends Opened, Found {
   /** Variables of its dependency set. */
   env: Record<string, string>
+  kept: Kept
   /** It needs its dependency set no more. */
   endUse: () => void
+}
+
+/** What it takes to go on with a run beside its container, which is found by its name. */
+interface Kept {
+  image: string
+  /** The hash of its dependency set. */
+  set?: string | undefined
+  runtimeId: string
+  isolation: Isolation
 }
 
 class DockerBackend implements Backend {
@@ -89,7 +112,8 @@ class DockerBackend implements Backend {
     this.#engineSets = new EngineSets(this.#engine, this.#containers, parts)
   }
 
-  async recover(): Promise<void> {
+  async recover(adopted: readonly Claim[]): Promise<void> {
+    this.#containers.keep(adopted.map(nameOf))
     const removed = this.#removeLeftovers()
       .then(() => this.#containers.removeVolumes().catch(() => {}))
       .then(() => this.#sweepSets())
@@ -120,22 +144,15 @@ class DockerBackend implements Backend {
   }
 
   async run(run: Run): Promise<RunEnd> {
-    const name = `errand-${run.assignment.id}-${run.assignment.fence}`
-    const { image } = run.assignment.executor.settings as DockerExecutor
-    const unuse = await this.#images.use(fullImageName(image)!)
+    const name = nameOf(run.assignment)
+    const unuse = await this.#images.use(imageNameOf(run.assignment))
     let isPreparing = true
     const preparing = this.#prepare(run, name).finally(() => (isPreparing = false))
     try {
       const prepared = await unlessAborted(preparing, run.signal)
-      const end = await this.#runIn(run, prepared)
-      return {
-        ...end,
-        error: null,
-        runtime_id: prepared.found.id,
-        container_id: prepared.id,
-        isolation: isolationOf(prepared.facts),
-        gone: this.#containers.clear(name).finally(unuse),
-      }
+      const { box, found, place, env, kept } = prepared
+      const end = await this.#hear(run, () => runInBox(run, box, bundleOf(run, found, place, env), kept))
+      return endWith(end, prepared.id, kept, this.#clear(run.assignment, name).finally(unuse))
     } catch (error) {
       const closed = preparing.then(({ box }) => box.close()).catch(() => {})
       const cleared = closed.then(() => this.#containers.clear(name)).finally(unuse)
@@ -144,6 +161,30 @@ class DockerBackend implements Backend {
       throw error
     } finally {
       void preparing.then(({ endUse }) => endUse()).catch(() => {})
+    }
+  }
+
+  async adopt(run: AdoptedRun): Promise<RunEnd> {
+    const name = nameOf(run.assignment)
+    const kept = run.kept as Kept
+    const unuse = await this.#images.use(kept.image)
+    const endUse = kept.set === undefined ? () => {} : this.#sets.useStill(kept.set, this.#engineSets.name)
+    const over = (): void => {
+      unuse()
+      endUse()
+    }
+    let adopted: Opened | undefined
+    try {
+      adopted = await orAborted(this.#containers.adopt(name), run.signal, (late) => late.box.close())
+      const { id, box } = adopted
+      const end = await this.#hear(run, () => adoptInBox(run, box, phaseLimits(run.assignment)))
+      return endWith(end, id, kept, this.#clear(run.assignment, name).finally(over))
+    } catch (error) {
+      adopted?.box.close()
+      await this.#clear(run.assignment, name).finally(over)
+      if (adopted && !adopted.box.hasBegun && neverBegan(error))
+        throw new NotStarted('the agent died before its files had come whole')
+      throw unproved(error)
     }
   }
 
@@ -165,8 +206,7 @@ class DockerBackend implements Backend {
 
   async install(work: Maintenance & { dependencies: readonly string[] }): Promise<JobResult> {
     const { assignment, dependencies, slot, signal } = work
-    const { image } = assignment.executor.settings as DockerExecutor
-    const unuse = await this.#images.use(fullImageName(image)!)
+    const unuse = await this.#images.use(imageNameOf(assignment))
     try {
       const { place, found } = await unlessAborted(this.#find(assignment, slot), signal)
       const set = neededSet(assignment, dependencies, found, place.image.id)
@@ -201,7 +241,13 @@ class DockerBackend implements Backend {
         [labels.fence]: String(fence),
         ...expiresIn((compileSec + asked.timeout_sec) * 1_000),
       })
-      return { ...set, ...opened, facts }
+      const kept = {
+        image: imageNameOf(assignment),
+        set: set.hash,
+        runtimeId: found.id,
+        isolation: isolationOf(facts),
+      }
+      return { ...set, ...opened, facts, kept }
     } catch (error) {
       set.endUse()
       throw error
@@ -213,7 +259,7 @@ class DockerBackend implements Backend {
     assignment: Assignment,
     dependencies: readonly string[],
     { place, found }: Pick<Found, 'place' | 'found'>,
-  ): Promise<Pick<Prepared, 'place' | 'found' | 'env' | 'endUse'>> {
+  ): Promise<Pick<Prepared, 'place' | 'found' | 'env' | 'endUse'> & { hash?: string }> {
     if (dependencies.length === 0) return { place, found, env: {}, endUse: () => {} }
     const set = neededSet(assignment, dependencies, found, place.image.id)
     const { at, end } = await this.#sets.use(set, this.#engineSets)
@@ -222,6 +268,7 @@ class DockerBackend implements Backend {
       place: { ...place, mounts: [setMount(at, set)] },
       found: { ...found, interpreter },
       env,
+      hash: set.hash,
       endUse: end,
     }
   }
@@ -246,9 +293,9 @@ class DockerBackend implements Backend {
     return { facts, place, found }
   }
 
-  async #runIn(run: Run, { box, found, place, env }: Prepared): Promise<BoxedEnd> {
+  async #hear(run: RunEvents, hearing: () => Promise<BoxedEnd>): Promise<BoxedEnd> {
     try {
-      return await runInBox(run, box, bundleOf(run, found, place, env))
+      return await hearing()
     } catch (error) {
       if (error instanceof BoxFailed && error.errno === constants.errno.ENOSPC)
         throw new Rejected(
@@ -261,6 +308,11 @@ class DockerBackend implements Backend {
       run.exited()
       return killedEnd(error, run.signal.aborted)
     }
+  }
+
+  #clear(job: Claim, name: string): Promise<void> {
+    crashPoint('removing', job)
+    return this.#containers.clear(name)
   }
 
   /** Where the Engine keeps images; nothing where it is another host's, or does not answer. */
@@ -288,6 +340,35 @@ class DockerBackend implements Backend {
       this.#parts.log.debug({ err }, 'the Docker Engine cannot be asked for containers that were left')
     }
   }
+}
+
+function nameOf({ id, fence }: Claim): string {
+  return `errand-${id}-${fence}`
+}
+
+function imageNameOf({ executor }: Assignment): string {
+  return fullImageName((executor.settings as DockerExecutor).image)!
+}
+
+function endWith(
+  end: BoxedEnd,
+  container_id: string,
+  { runtimeId: runtime_id, isolation }: Kept,
+  gone: Promise<void>,
+): RunEnd {
+  return { ...end, error: null, runtime_id, container_id, isolation, gone }
+}
+
+/** Whether its box says that it never had all that it was to do: the agent had died before. */
+function neverBegan(error: unknown): boolean {
+  if (error instanceof BoxFailed) return error.errno === constants.errno.EPIPE
+  return error instanceof ContainerEnded && error.exitCode === 0
+}
+
+/** Nobody looked on: where its log does not tell how it ended, that is not known. */
+function unproved(error: unknown): unknown {
+  if (!isAway(error) && !(error instanceof ContainerEnded)) return error
+  return new Lost(`the agent died while it ran: ${(error as Error).message}`, { cause: error })
 }
 
 /** Of a program whose box could not tell: the Engine killed both, or the kernel did. */

@@ -1,5 +1,5 @@
 import type { IncomingMessage } from 'node:http'
-import type { Duplex } from 'node:stream'
+import type { Duplex, Readable } from 'node:stream'
 import type { ImageReference, TimeConstants } from '@errand/shared'
 import Docker from 'dockerode'
 import { engineAddress } from './engine-address.ts'
@@ -222,10 +222,24 @@ export class Engine {
     return attached as Duplex
   }
 
-  /** Settles, however late, when a container that is to be started has ended. */
-  async exit(id: string, abortSignal: AbortSignal): Promise<void> {
+  /** All that a container has said on both outputs, and what it goes on to say while it runs: multiplexed. */
+  async log(id: string): Promise<Readable> {
+    const asked = { follow: true, stdout: true, stderr: true } as const
+    const log = await this.#ask('read the log of a container', (abortSignal) =>
+      this.#docker.getContainer(id).logs({ ...asked, abortSignal }),
+    )
+    return log as Readable
+  }
+
+  /** Settles, however late, when a container has ended; one that is yet `to-start` is meant to have ended after that. */
+  async exit(
+    id: string,
+    abortSignal: AbortSignal,
+    state: 'to-start' | 'started' = 'to-start',
+  ): Promise<void> {
+    const condition = state === 'to-start' ? 'next-exit' : 'not-running'
     try {
-      await this.#docker.getContainer(id).wait({ condition: 'next-exit', abortSignal })
+      await this.#docker.getContainer(id).wait({ condition, abortSignal })
     } catch (error) {
       throw engineFault(error, this.#name, 'wait for a container')
     }

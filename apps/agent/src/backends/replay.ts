@@ -1,16 +1,16 @@
 import { createHash } from 'node:crypto'
-import { Lost } from '../backends/backend.ts'
+import { Lost } from './backend.ts'
 
-/** The beginning of a stream, which an earlier process stored and which comes once more: compared, and kept from coming twice. */
+/** The beginning of a stream, which was read before and comes once more: compared, and kept from coming twice. */
 export class Replay {
-  readonly #stored: Buffer
+  readonly #before: Buffer
   readonly #hash = createHash('sha256')
   #left: number
 
-  /** @param stored the SHA-256 of its first `bytes` */
-  constructor(bytes: number, stored: Buffer) {
+  /** @param before the SHA-256 of its first `bytes` */
+  constructor(bytes: number, before: Buffer) {
     this.#left = bytes
-    this.#stored = stored
+    this.#before = before
   }
 
   /** Whether all of it has come. */
@@ -28,8 +28,8 @@ export class Replay {
     const again = bytes.subarray(0, this.#left)
     this.#hash.update(again)
     this.#left -= again.length
-    if (this.#left === 0 && !this.#hash.digest().equals(this.#stored))
-      throw new Lost('what is left of its output is not what it had written before its agent died')
+    if (this.#left === 0 && !this.#hash.digest().equals(this.#before))
+      throw new Lost('what is kept of what it wrote is not what had come before')
     return bytes.subarray(again.length)
   }
 }
