@@ -160,7 +160,7 @@ describe('docker', () => {
     }
 
     test.each(['/containers/create?name=errand-', '/start', '/json'])(
-      'goes on when the answer to %s is lost',
+      'CR-30: goes on when the answer to %s is lost',
       async (part) => {
         const { proxy, behind } = await behindProxy()
         await runOn(behind, hello)
@@ -282,7 +282,7 @@ describe('docker on an Engine of its own, which fails', () => {
     expect([await opened.lasting(), await hasty.lasting()]).toEqual([[], []])
   })
 
-  test('ends a run in time, though the Engine hangs, and removes it once it does no more', async () => {
+  test('CR-29: ends a run in time, though the Engine hangs, and removes it once it does no more', async () => {
     const began = performance.now()
     const hung = runOn(
       opened,

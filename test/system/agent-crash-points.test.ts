@@ -1,7 +1,7 @@
-import { execFileSync } from 'node:child_process'
 import { describe, expect, it } from 'vitest'
 import { testDockerEngine } from '../../infra/test-docker-engine.ts'
 import { testImages } from '../../infra/test-images.ts'
+import { containersOf } from './harness/containers-of.ts'
 import { countThroughKills } from './harness/count-through-kills.ts'
 import { sharedCircle } from './harness/for-test.ts'
 import { until } from './harness/until.ts'
@@ -36,11 +36,7 @@ describe('an agent that is killed while it runs a container', () => {
       return { DOCKER_HOST: `unix://${socketPath}` }
     },
   })
-  const containers = (id: string): string[] => {
-    const label = `--filter=label=io.errand.execution=${id}`
-    const args = ['-H', `unix://${socketPath}`, 'ps', '-a', '--no-trunc', '--format={{.ID}}', label]
-    return execFileSync('docker', args, { encoding: 'utf8' }).split('\n').filter(Boolean)
-  }
+  const containers = (id: string): string[] => containersOf(socketPath, id)
 
   // One execution goes through the deaths of a row: each time the next agent is to die at the next point.
   it.each([
@@ -83,10 +79,11 @@ describe('an agent that is killed while it runs a container', () => {
       kills: 6,
       seconds: 12,
       pauseMs: () => 1_500,
+      containersOf: containers,
     })
-    const { record, kills, isWhole } = await counting
+    const { record, containers: seen, kills, isWhole } = await counting
     expect(record).toMatchObject({ outcome: 'succeeded', attempt: 1, error: null })
-    expect([isWhole, kills]).toEqual([true, 6])
+    expect([isWhole, kills, seen]).toEqual([true, 6, [record.container_id]])
     await until('its container is gone', () => containers(record.id).length === 0)
   })
 })

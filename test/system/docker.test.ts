@@ -1,10 +1,10 @@
-import { execFileSync } from 'node:child_process'
 import { randomUUID } from 'node:crypto'
 import type { ExecutorCheck } from '@errand/shared'
 import { describe, expect, it, onTestFinished } from 'vitest'
 import { startDockerEngine } from '../../infra/docker-engine.ts'
 import { testDockerEngine } from '../../infra/test-docker-engine.ts'
 import { madeTestImages, testImages } from '../../infra/test-images.ts'
+import { containersOf } from './harness/containers-of.ts'
 import { agentForTest, apiForTest, databases, sharedCircle } from './harness/for-test.ts'
 import { markedProcesses } from './harness/marked-processes.ts'
 import { until } from './harness/until.ts'
@@ -20,16 +20,6 @@ const config = JSON.stringify({
   },
 })
 const long = 'import time; print("ready", flush=True); time.sleep(600)'
-
-/** Containers of one execution, whatever their state. */
-const containersOf = (socketPath: string, id: string): string =>
-  execFileSync(
-    'docker',
-    ['-H', `unix://${socketPath}`, 'ps', '-aq', '--filter', `label=io.errand.execution=${id}`],
-    {
-      encoding: 'utf8',
-    },
-  )
 
 describe.each(databases)('an execution in a container, on %s', (database) => {
   describe('on an Engine that works', () => {
@@ -64,7 +54,7 @@ describe.each(databases)('an execution in a container, on %s', (database) => {
         usage: { cpu_time_sec: expect.any(Number), peak_memory_mb: expect.any(Number) },
         limits: { mem_limit_mb: 1_024, cpus_limit_cores: 1, pids_limit: 128, disk_limit_mb: 256 },
       })
-      await until('its container is gone', () => containersOf(socketPath, record.id) === '')
+      await until('its container is gone', () => containersOf(socketPath, record.id).length === 0)
     })
 
     it('is checked, and fails for what the check says', async () => {
@@ -102,7 +92,7 @@ describe.each(databases)('an execution in a container, on %s', (database) => {
       expect(await client.final(id)).toMatchObject({ outcome: 'canceled', stdout: 'ready\n' })
       // and as long again for a machine that does much else
       expect(performance.now() - asked).toBeLessThan(2_000)
-      await until('its container is gone', () => containersOf(socketPath, id) === '')
+      await until('its container is gone', () => containersOf(socketPath, id).length === 0)
     })
 
     it('runs out of memory, and that is what its record says', async () => {
@@ -120,14 +110,14 @@ describe.each(databases)('an execution in a container, on %s', (database) => {
       const container = containersOf(socketPath, id)
       await agent.kill()
       await agent.start()
-      expect(containersOf(socketPath, id)).toBe(container)
+      expect(containersOf(socketPath, id)).toEqual(container)
       await client.cancel(id)
       expect(await client.final(id)).toMatchObject({
         outcome: 'canceled',
         signal: 'SIGKILL',
         stdout: 'ready\n',
       })
-      await until('its container is gone', () => containersOf(socketPath, id) === '')
+      await until('its container is gone', () => containersOf(socketPath, id).length === 0)
       expect(markedProcesses(mark)).toEqual([])
       expect(await client.run({ executor: 'container', code: 'print(1)' })).toMatchObject({ stdout: '1\n' })
     })
@@ -148,12 +138,13 @@ describe.each(databases)('an execution in a container, on %s', (database) => {
     await engine.start()
     const lost = await client.final(id)
     expect(lost).toMatchObject({ outcome: 'lost', status: 'failed', completed: false, exit_code: null })
-    expect(lost.error).toBe('its container was ended when the Docker Engine was')
+    // which has ended it, or is away for too long
+    expect(lost.error).toContain('the Docker Engine')
     expect(await client.run({ executor: 'container', code: 'print(1)' })).toMatchObject({ stdout: '1\n' })
-    await until('the container of before is gone', () => containersOf(engine.socketPath, id) === '')
+    await until('the container of before is gone', () => containersOf(engine.socketPath, id).length === 0)
   })
 
-  it('that hangs for longer than a lease costs no run elsewhere', async () => {
+  it('CR-29: that hangs for longer than a lease costs no run elsewhere', async () => {
     const engine = await startDockerEngine({ images: await madeTestImages() })
     onTestFinished(() => engine.stop())
     const timeScale = 0.2
