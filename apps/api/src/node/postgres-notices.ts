@@ -18,6 +18,7 @@ export function openPostgresNotices(options: PostgresNoticesOptions, events: Not
   const { url, time, log } = options
   const closing = new AbortController()
   let listening: { sql: postgres.Sql; others: number } | undefined
+  let said = false
   const ended = keepListening()
 
   return {
@@ -36,9 +37,15 @@ export function openPostgresNotices(options: PostgresNoticesOptions, events: Not
 
   async function keepListening(): Promise<void> {
     while (!closing.signal.aborted) {
-      await listen().catch((error: unknown) => log.warn({ err: error }, 'does not hear the other replicas'))
+      await listen().catch(sayOnce)
       await sleep(retryMs, undefined, { signal: closing.signal }).catch(() => {})
     }
+  }
+
+  /** Not again and again while the database is away. */
+  function sayOnce(error: unknown): void {
+    if (!said) log.warn({ err: error }, 'does not hear the other replicas')
+    said = true
   }
 
   /** Until the connection is lost, which it throws, or this is closed. */
@@ -51,6 +58,7 @@ export function openPostgresNotices(options: PostgresNoticesOptions, events: Not
       await sql`select pg_advisory_lock_shared(${replicasLock})`
       await sql.unsafe(`listen ${channel}`)
       listening = { sql, others: await countOthers(sql) }
+      said = false
       events.opened()
       // Who was alone learns that it no longer is.
       await sql`select pg_notify(${channel}, 'hello')`

@@ -29,6 +29,8 @@ export function createHeed({ db, live, dispatch, askAnywhere, log }: HeedParts):
         return live.publish(hint.id, { type: 'elsewhere', event: hint.event })
       case 'work':
         return dispatch.kick(hint.queue_id)
+      case 'queues':
+        return dispatch.poll()
       case 'freed':
         return dispatch.freed(hint.queue_id)
       case 'cancel':

@@ -22,6 +22,8 @@ export const hint = z.discriminatedUnion('type', [
   }),
   /** Something may be claimable: in this queue, or anywhere. */
   z.object({ type: z.literal('work'), queue_id: z.int().optional() }),
+  /** There are other queues, or their executors have changed. */
+  z.object({ type: z.literal('queues') }),
   /** A job of this queue is held no more. */
   z.object({ type: z.literal('freed'), queue_id: z.int() }),
   /** This agent is to end a job. */

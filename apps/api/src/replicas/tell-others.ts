@@ -35,7 +35,7 @@ export function tellingDispatch(dispatch: Dispatch, others: Pick<Others, 'tell'>
       others.tell({ type: 'freed', queue_id: queueId })
     },
     async poll() {
-      others.tell({ type: 'work' })
+      others.tell({ type: 'queues' })
       await dispatch.poll()
     },
     cancel(agentId, id, fence) {

@@ -78,7 +78,7 @@ export function executorRoutes({ db, secrets, dispatch }: Parts, cache: Executor
       if (row === 'read_only') throw readOnly(name)
       await wroteDown(c.get('principal').name, 'executor.change', row)
       cache.forget(name)
-      // From the answer on `enabled` and `max_concurrency` hold here; on other replicas with their next poll.
+      // From the answer on `enabled` and `max_concurrency` hold here; on other replicas as soon as they hear of it.
       await dispatch.poll()
       return c.json(toExecutor(row))
     })
