@@ -28,13 +28,15 @@ const { submissions, clients, seconds, timeScale, seed } = options
 console.log(
   `${submissions} submissions from ${clients} clients in ${seconds} s, waits × ${timeScale}, seed ${seed}`,
 )
-const { findings, outcomes, submitted, retried, heldAtStrikes, strikes, logs } = await runHistory(options)
+const { findings, outcomes, submitted, acknowledged, retried, heldAtStrikes, strikes, logs } =
+  await runHistory(options)
 if (values.logs !== undefined) writeFileSync(values.logs, logs)
 
 const { recovered, ...wrong } = findings
 const { succeeded = 0, lost = 0, infra_error = 0 } = outcomes
 const rows = {
   submitted,
+  acknowledged,
   ...Object.fromEntries(Object.entries(wrong).map(([name, all]) => [name, all.length])),
   recovered: recovered.length,
   infra_error,

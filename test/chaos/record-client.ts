@@ -48,9 +48,10 @@ export async function recordClient(recorder: Recorder, name: string): Promise<Pr
   return following
 }
 
-/** Undefined where it gave up without knowing what became of it, as every fifth does that was not answered. */
+/** Undefined where it was refused, or gave up without knowing what became of it, as one of ten does. */
 async function submit(recorder: Recorder, client: string, key: string): Promise<string | undefined> {
   const attempts = recorder.random() < 0.3 ? 3 : 1
+  const givesUp = recorder.random() < 0.1
   const seconds = recorder.random() ** 3
   const body = {
     executor: 'plain',
@@ -64,7 +65,7 @@ async function submit(recorder: Recorder, client: string, key: string): Promise<
     const told = typeof answer === 'object' ? { id: answer.id } : answer
     recorder.observations.push({ kind: 'submit', client, key, attempts, answer: told })
     if (typeof told === 'object') return told.id
-    if (told === 'refused' || recorder.random() < 0.2) return undefined
+    if (told === 'refused' || givesUp) return undefined
     await sleep(lookEveryMs)
   }
 }

@@ -32,6 +32,8 @@ export interface HistoryReport {
   /** How many records there are in the end, and with which outcome. */
   outcomes: Record<string, number>
   submitted: number
+  /** Of those, answered with an id. */
+  acknowledged: number
   retried: number
   /** Jobs that agents held when they were killed or kept from renewing: no more may be `lost`. */
   heldAtStrikes: number
@@ -95,6 +97,11 @@ export async function runHistory(options: HistoryOptions): Promise<HistoryReport
     findings: checkHistory(history),
     outcomes: countBy(records, ({ outcome }) => outcome ?? 'none'),
     submitted: recorder.next,
+    acknowledged: new Set(
+      recorder.observations.flatMap((one) =>
+        one.kind === 'submit' && typeof one.answer === 'object' ? [one.key] : [],
+      ),
+    ).size,
     retried: records.filter(({ attempt }) => attempt > 1).length,
     heldAtStrikes,
     strikes,
