@@ -44,6 +44,7 @@ const audience: Record<string, 'keyless' | Role> = {
   'DELETE /enrollment-tokens/:id': 'admin',
   'GET /runtimes': 'viewer',
   'GET /metrics': 'viewer',
+  'GET /stats': 'viewer',
   'GET /version': 'viewer',
 }
 

@@ -33,6 +33,7 @@ import { jobRoutes } from './routes/jobs.ts'
 import { metricsRoute } from './routes/metrics.ts'
 import { rootRoute } from './routes/root.ts'
 import { runtimeRoutes } from './routes/runtimes.ts'
+import { statsRoute } from './routes/stats.ts'
 import { submitRoute } from './routes/submit-execution.ts'
 import { submitJobRoute } from './routes/submit-job.ts'
 import { versionRoute } from './routes/version.ts'
@@ -107,6 +108,7 @@ export function createApp(parts: Parts): Hono<AppEnv> {
     enrollmentTokenRoutes(parts),
     runtimeRoutes(parts),
     metricsRoute(parts, load),
+    statsRoute(parts, load),
     versionRoute(parts),
   ])
     app.route('/', routes)

@@ -4,7 +4,9 @@ import { claimFairly } from './claim-fairly.ts'
 import { createClaimWithinLimits } from './claim-within-limits.ts'
 import type { Database } from './database.ts'
 import { newId } from './new-id.ts'
+import { placeInLine } from './place-in-line.ts'
 import { createQueueFor, listQueues } from './queues.ts'
+import { readLoad } from './read-load.ts'
 import { openSession } from './sessions.ts'
 import { testingDatabases } from './testing-databases.ts'
 import { enrollAgent, openScene, report, type Scene } from './testing-scene.ts'
@@ -159,5 +161,28 @@ describe.each(testingDatabases)('claim between keys on $name', ({ open }) => {
     expect(await waitingKeys()).toEqual([ann, bob].sort())
     await claim(52)
     expect(await waitingKeys()).toEqual([])
+  })
+
+  it('looks for what waits in its own index alone, as do figures and reasons: not among what has ended', async () => {
+    await flood(ann, 2_000)
+    await db.query('analyze jobs')
+    const asked: [string, readonly unknown[] | undefined][] = []
+    const seen: Database = {
+      ...db,
+      query: (text, params) => {
+        if (text.includes('jobs')) asked.push([text, params])
+        return db.query(text, params)
+      },
+    }
+    const { agentId, epoch, queueId } = scene
+    const [job] = await claimFairly(seen, { agentId, epoch, queues: [queueId], slots: 1 })
+    await placeInLine(seen, job!.execution)
+    await readLoad(seen)
+    expect(asked).toHaveLength(3)
+    for (const [text, params] of asked) {
+      const plan = JSON.stringify(await db.query(`explain ${text}`, params))
+      expect(plan).toContain('jobs_claimable')
+      expect(plan).not.toContain('jobs_by_age')
+    }
   })
 })

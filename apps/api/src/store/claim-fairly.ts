@@ -1,6 +1,6 @@
 import { claimBy, claimStatement, isClaimable, type ClaimFrom } from './claim.ts'
 import { isAmongHeld } from './is-held.ts'
-import { waitingLines } from './waiting-lines.ts'
+import { columnsOf, isInLine, lineOrder, waitingLines } from './waiting-lines.ts'
 
 /**
  * As `claim`, where jobs of several keys wait: in a priority the next slot goes to the key that has the fewest jobs on
@@ -29,9 +29,8 @@ waiting as (${waitingLines('session cross join json_array_elements_text($3::text
 /** SQL: the jobs at the head of a line, locked, at most `limit`. */
 export function headOf(line: string, limit: string): string {
   return `select j.id, j.key_id, j.priority, j.created_at from jobs j
-    where j.queue_id = ${line}.queue_id and j.priority = ${line}.priority and j.key_id = ${line}.key_id
-      and ${isClaimable('j', 'session.id')}
-    order by j.created_at, j.id limit ${limit} for no key update skip locked`
+    where ${isInLine('j', columnsOf(line))} and ${isClaimable('j', 'session.id')}
+    order by ${lineOrder('j')} limit ${limit} for no key update skip locked`
 }
 
 /** SQL, of a job `w` from the head of the line `l`: with the how manieth of its key's the agent would then be busy. */

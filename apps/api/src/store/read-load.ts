@@ -7,6 +7,8 @@ import {
   type Status,
 } from '@errand/shared'
 import type { Database } from './database.ts'
+import { isAmongHeld } from './is-held.ts'
+import { columnsOf, isInLine, lineOrder, waitingLines } from './waiting-lines.ts'
 
 /** What there is to do and who is there to do it, now. */
 export interface Load {
@@ -31,6 +33,7 @@ export interface JobsAlike {
   queueId: number
   /** As an agent or a lock put it. */
   reason: string | null
+  /** At most `countedUpTo` of what is not held. */
   count: number
   /** Of the oldest. */
   createdAt: Date
@@ -49,20 +52,31 @@ export async function readLoad(db: Database): Promise<Load> {
   return { at: clock!.at, jobs, agents }
 }
 
-const unheld = ['waiting', 'locked', 'retrying'] as const satisfies Status[]
+/** So many of a line are counted, and of what is locked and retrying: an embedded database does nothing else meanwhile. */
+export const countedUpTo = 5_000
 
-/** Each part names the condition of one index. */
-const jobsStatement = [
-  ...unheld.map((one) => `status = '${one}'`),
-  `status in (${heldStatuses.map((one) => `'${one}'`).join(', ')})`,
-]
-  .map(
-    (condition) => `
-select project, status, type, executor_type as "executorType", queue_id as "queueId",
-  ${condition.includes("'assigned'") ? 'null' : 'waiting_reason'} as reason, count(*) as count, min(created_at) as "createdAt"
-from jobs where ${condition} group by 1, 2, 3, 4, 5, 6`,
-  )
-  .join(' union all ')
+const unheld = ['locked', 'retrying'] as const satisfies Status[]
+
+/** All that wait in one line have one key, so one project; its head is its oldest. */
+const jobsStatement = `
+with recursive waiting as (${waitingLines('(select id from queues union all select 0) q')})
+select h.project, 'waiting' as status, h.type, h.executor_type as "executorType", w.queue_id as "queueId",
+  h.waiting_reason as reason, n.count, h.created_at as "createdAt"
+from waiting w cross join lateral (
+  select j.* from jobs j where ${isInLine('j', columnsOf('w'))} order by ${lineOrder('j')} limit 1
+) h cross join lateral (
+  select count(*) as count from (
+    select from jobs j where ${isInLine('j', columnsOf('w'))} limit ${countedUpTo}
+  ) line
+) n
+${unheld.map((one) => counted(`select * from jobs where status = '${one}' limit ${countedUpTo}`, 'waiting_reason')).join('')}
+${counted(`select * from jobs j where ${isAmongHeld('j')}`, 'null')}`
+
+function counted(jobs: string, reason: string): string {
+  return `union all
+select project, status, type, executor_type, queue_id, ${reason}, count(*), min(created_at) from (${jobs}) j group by 1, 2, 3, 4, 5, 6
+`
+}
 
 const agentsStatement = `
 select id, name, report->'slots' as slots, last_seen_at as "lastSeenAt",

@@ -1,6 +1,6 @@
 /**
- * What `read` answers, for all who ask within `everyMs` of its end, and within twenty times as long as it took: however
- * much there is to read and however many ask, it takes no more than a twentieth of the time. Failures are not kept.
+ * What `read` answers, for all who ask within `everyMs` of its end, and within ten times as long as it took: however
+ * much there is to read and however many ask, it takes no more than a tenth of the time. Failures are not kept.
  */
 export function readSeldom<T>(read: () => Promise<T>, everyMs: number): () => Promise<T> {
   let known: { value: Promise<T>; until: number } | undefined
@@ -13,7 +13,7 @@ export function readSeldom<T>(read: () => Promise<T>, everyMs: number): () => Pr
     mine.value.then(
       () => {
         const ended = performance.now()
-        mine.until = ended + Math.max(everyMs, 20 * (ended - begun))
+        mine.until = ended + Math.max(everyMs, 10 * (ended - begun))
       },
       () => {
         if (known === mine) known = undefined

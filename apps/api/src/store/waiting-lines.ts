@@ -19,3 +19,21 @@ export function waitingLines(from: string): string {
     limit 1
   ) n`
 }
+
+/**
+ * SQL: the jobs of a line, in its order with `lineOrder`. Between a key and itself, since with the plain equation
+ * PostgreSQL takes the index by age for the order, and goes through everybody's jobs there, the final ones too.
+ */
+export function isInLine(job: string, line: { queue: string; priority: string; key: string }): string {
+  return `${job}.status = 'waiting' and ${job}.queue_id = ${line.queue} and ${job}.priority = ${line.priority}
+    and ${job}.key_id between ${line.key} and ${line.key}`
+}
+
+/** Of a row of `waiting`. */
+export function columnsOf(line: string): { queue: string; priority: string; key: string } {
+  return { queue: `${line}.queue_id`, priority: `${line}.priority`, key: `${line}.key_id` }
+}
+
+export function lineOrder(job: string): string {
+  return `${job}.key_id, ${job}.created_at, ${job}.id`
+}
