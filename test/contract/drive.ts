@@ -92,12 +92,12 @@ export interface Adopting {
   stored: Record<Stream, Buffer>
   /** The assignment, as the API sends it again. */
   again?: () => Promise<Assignment>
-  watch?: (stream: Stream, bytes: Buffer, stop: (reason: StopReason) => void) => void
+  watch?: (stream: Stream, bytes: Buffer) => void
   begin?: (stop: (reason: StopReason) => void) => void
 }
 
 /** Goes on with a run on a backend as the runner does; throws as that does. */
-export async function driveAdoption(adopting: Adopting): Promise<Driven> {
+export async function driveAdoption(adopting: Adopting): Promise<Omit<Driven, 'totals'>> {
   const { backend, assignment, kept, stored } = adopting
   const ending = new Ending(() => performance.now())
   const whole = { ...stored }
@@ -106,13 +106,12 @@ export async function driveAdoption(adopting: Adopting): Promise<Driven> {
     flushEveryMs: 5,
     spool(stream, offset, bytes) {
       whole[stream] = Buffer.concat([whole[stream].subarray(0, offset), bytes])
-      adopting.watch?.(stream, whole[stream], (reason) => ending.stop(reason))
+      adopting.watch?.(stream, whole[stream])
     },
     onSpoolFailure(error) {
       throw error
     },
   })
-  output.onLimit = () => ending.stop('output_limit')
   for (const stream of ['stdout', 'stderr'] as const) output.resume(stream, [stored[stream]])
   adopting.begin?.((reason) => ending.stop(reason))
   try {
@@ -127,9 +126,9 @@ export async function driveAdoption(adopting: Adopting): Promise<Driven> {
       counted: (stream, bytes) => output.counted(stream, bytes),
     })
     await end.gone
-    const totals = output.end()
+    output.end()
     if (!output.caughtUp) throw new Error('less is left of its output than was stored')
-    return { outcome: outcomeOf(end, ending.reason), end, ...whole, totals }
+    return { outcome: outcomeOf(end, ending.reason), end, ...whole }
   } finally {
     ending.exited()
   }

@@ -31,6 +31,7 @@ describe('an agent that is killed while it runs a container', () => {
     database: 'postgres',
     config,
     slots: 1,
+    policy: { backends: ['docker'] },
     async env() {
       socketPath = await testDockerEngine()
       return { DOCKER_HOST: `unix://${socketPath}` }

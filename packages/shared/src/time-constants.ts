@@ -28,7 +28,7 @@ export const timeConstants = {
   /** A session that has lasted so long makes the next window the first again. */
   stableMs: 60_000,
   /** An API that goes down spreads the return of its agents over this for each of them. */
-  reconnectSpreadMs: 25,
+  reconnectSpreadMs: 20,
   /** An API lets no more agents in than one each so often, of many that come at once. */
   admitEveryMs: 10,
   /** An API that goes down and is not the only one still answers for this long, while balancers learn of it. */
@@ -52,10 +52,10 @@ export const timeConstants = {
   preferAgentMs: 10_000,
   /** A Docker Engine that has not answered by then is taken for one that hangs. */
   engineAnswerMs: 30_000,
-  /** One that has gone may be back within this, before what ran there is lost. */
-  engineBackMs: 20_000,
   /** So is one that says nothing for so long of a pull, which itself may take any time. */
   pullSilenceMs: 120_000,
+  /** An Engine that has gone may be back within this, before what ran there is lost. */
+  engineBackMs: 20_000,
   /** How long a connected agent has to answer a cancel before the API asks again. */
   cancelAgainMs: 2_000,
   /** An agent that has lived so long with a job that it adopted did not die of it. */

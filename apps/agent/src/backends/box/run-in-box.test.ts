@@ -88,7 +88,8 @@ describe('runInBox', () => {
 })
 
 describe('adoptInBox', () => {
-  const adopting: typeof runInBox = (run, connection, { phases }) => adoptInBox(run, connection, phases)
+  const adopting: typeof runInBox = (run, connection, { phases }) =>
+    adoptInBox(run, connection, phases, 1_000)
 
   test('sends nothing, and hears all from the beginning', async () => {
     const { end, say, sent, begun } = open(adopting)

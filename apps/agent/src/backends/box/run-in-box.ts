@@ -37,13 +37,19 @@ export function runInBox(
   })
 }
 
-/** The same where another process has sent the bundle, and the box says all once more. */
+/**
+ * The same where another process has sent the bundle, and the box says all once more.
+ *
+ * @param heldBackMs where what a box says may be held back on its way: one that has neither spoken nor ended by then has
+ * begun, as without its whole bundle it would have ended
+ */
 export function adoptInBox(
   run: RunEvents,
   connection: BoxConnection,
   phases: readonly PhaseLimit[],
+  heldBackMs?: number,
 ): Promise<BoxedEnd> {
-  return hearBox(run, connection, phases, () => undefined)
+  return hearBox(run, connection, phases, () => undefined, heldBackMs)
 }
 
 export type PhaseLimit = Pick<BundlePhase, 'kind' | 'limitMs'>
@@ -53,6 +59,7 @@ async function hearBox(
   connection: BoxConnection,
   phases: readonly PhaseLimit[],
   begin: () => Bundle | undefined,
+  heldBackMs?: number,
 ): Promise<BoxedEnd> {
   const { signal } = run
   const printed = new CompileOutput()
@@ -81,13 +88,9 @@ async function hearBox(
     connection.kill()
   }
   const bundle = begin()
-  // One that was left without its whole bundle ends by itself; if not, its word may be held back on the way, but for a
-  // box that is asked to say it again.
-  const silence = bundle
-    ? setTimeout(undelivered, bundleMs)
-    : connection.follow === undefined
-      ? setTimeout(hasBegun, heldBackMs, 0)
-      : undefined
+  let silence: NodeJS.Timeout | undefined
+  if (bundle) silence = setTimeout(undelivered, bundleMs)
+  else if (heldBackMs !== undefined) silence = setTimeout(hasBegun, heldBackMs, 0)
   signal.addEventListener('abort', kill)
   if (!bundle && signal.aborted) kill()
   try {
@@ -152,8 +155,6 @@ async function hearBox(
 
 /** 16 MiB at a few Mbit/s. */
 const bundleMs = 60_000
-
-const heldBackMs = 1_000
 
 function endOf(exits: readonly Exited[], facts: readonly PhaseFacts[], printed: CompileOutput): BoxedEnd {
   const last = exits.at(-1)

@@ -174,8 +174,8 @@ export class Containers {
   async #start(name: string, place: Place, own: Record<string, string>, boxVolume: string): Promise<Opened> {
     const carried = { [labels.agent]: this.#parts.spoolId, ...own }
     const id = await createAfresh(this.#engine, name, containerSpec({ ...place, boxVolume, labels: carried }))
-    const job = own[labels.execution]
-    if (job !== undefined) crashPoint('created', { id: job })
+    const execution = own[labels.execution]
+    if (execution !== undefined) crashPoint('created', { id: execution })
     return { id, box: await ContainerBox.start(this.#engine, id, this.#parts.time.engineBackMs) }
   }
 }

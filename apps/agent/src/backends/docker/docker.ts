@@ -75,6 +75,9 @@ interface Prepared extends Opened, Found {
   endUse: () => void
 }
 
+/** The Engine's log holds back what ends in no line. */
+const heldBackMs = 1_000
+
 /** What it takes to go on with a run beside its container, which is found by its name. */
 interface Kept {
   image: string
@@ -152,7 +155,7 @@ class DockerBackend implements Backend {
       const prepared = await unlessAborted(preparing, run.signal)
       const { box, found, place, env, kept } = prepared
       const end = await this.#hear(run, () => runInBox(run, box, bundleOf(run, found, place, env), kept))
-      return endWith(end, prepared.id, kept, this.#clear(run.assignment, name).finally(unuse))
+      return endWith(end, prepared.id, kept, this.#clear(run.assignment).finally(unuse))
     } catch (error) {
       const closed = preparing.then(({ box }) => box.close()).catch(() => {})
       const cleared = closed.then(() => this.#containers.clear(name)).finally(unuse)
@@ -177,11 +180,11 @@ class DockerBackend implements Backend {
     try {
       adopted = await orAborted(this.#containers.adopt(name), run.signal, (late) => late.box.close())
       const { id, box } = adopted
-      const end = await this.#hear(run, () => adoptInBox(run, box, phaseLimits(run.assignment)))
-      return endWith(end, id, kept, this.#clear(run.assignment, name).finally(over))
+      const end = await this.#hear(run, () => adoptInBox(run, box, phaseLimits(run.assignment), heldBackMs))
+      return endWith(end, id, kept, this.#clear(run.assignment).finally(over))
     } catch (error) {
       adopted?.box.close()
-      await this.#clear(run.assignment, name).finally(over)
+      await this.#clear(run.assignment).finally(over)
       if (adopted && !adopted.box.hasBegun && neverBegan(error))
         throw new NotStarted('the agent died before its files had come whole')
       throw unproved(error)
@@ -310,9 +313,9 @@ class DockerBackend implements Backend {
     }
   }
 
-  #clear(job: Claim, name: string): Promise<void> {
-    crashPoint('removing', job)
-    return this.#containers.clear(name)
+  #clear(claim: Claim): Promise<void> {
+    crashPoint('removing', claim)
+    return this.#containers.clear(nameOf(claim))
   }
 
   /** Where the Engine keeps images; nothing where it is another host's, or does not answer. */
