@@ -64,7 +64,10 @@ it('replicas that are restarted one after the other answer with nothing but succ
   for (let n = 0; n < restarts; n++) {
     const one = apis[n % 2]!
     const before = answers.length
+    const asked = performance.now()
     expect(await one.stop()).toBe(0)
+    // Nothing had to be cut: that would have come after 20 s.
+    expect(performance.now() - asked).toBeLessThan(15_000)
     expect(one.log).not.toMatch(/a request failed|agent session failed/)
     await until('the others go on meanwhile', () => answers.length > before + 10)
     await one.start()

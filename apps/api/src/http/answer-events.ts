@@ -34,6 +34,8 @@ export function answerEvents(
     aborter.abort()
   }
   closing.addEventListener('abort', stop)
+  // It is asked as long as balancers have not seen that it goes down: its readers go on elsewhere.
+  if (closing.aborted) stop()
   return c.newResponse(eventStream(chunksOf(make(aborter.signal), log, c.req.path), stop), 200, headers)
 }
 

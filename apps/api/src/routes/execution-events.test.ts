@@ -111,6 +111,9 @@ describe('GET /executions/{id}/events', () => {
       await expect.poll(() => own.parts.live.listeners).toBe(1)
       own.closing.abort()
       expect(await text).not.toContain('event: end')
+      // Who still comes here is not kept either.
+      const late = await own.request('GET', `/executions/${id}/events`)
+      expect(await late.text()).toBe('retry: 1000\n\n')
       expect(own.parts.live.listeners).toBe(0)
     } finally {
       await own.close()
