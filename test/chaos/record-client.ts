@@ -29,8 +29,9 @@ time.sleep(float(seconds))
 print(key)
 `
 
-/** Between two looks at an execution. Milliseconds. */
+/** Between two looks at an execution: longer and longer, since thousands may wait after an outage. Milliseconds. */
 const lookEveryMs = 250
+const lookAtLeastEveryMs = 5_000
 /** After this long without an answer nobody knows what became of a request. Milliseconds. */
 const patienceMs = 10_000
 
@@ -72,13 +73,15 @@ async function submit(recorder: Recorder, client: string, key: string): Promise<
 
 /** Reads what becomes of it until it is final, and once more. */
 async function follow(recorder: Recorder, client: string, id: string): Promise<void> {
+  let restMs = lookEveryMs
   for (let final = 0; final < 2;) {
     const record = await orUnknown(recorder.client().execution(id))
     if (typeof record === 'object') {
       recorder.observations.push({ kind: 'read', client, id, state: toState(record) })
       if (isFinal(record.status)) final += 1
     } else if (record === 'refused' || recorder.healed.signal.aborted) return
-    await sleep(lookEveryMs)
+    await sleep(restMs)
+    restMs = Math.min(restMs * 1.5, lookAtLeastEveryMs)
   }
 }
 

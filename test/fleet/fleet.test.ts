@@ -13,7 +13,7 @@ it('NET-09: a hundred agents come back from an API that died spread out, and eve
   const api = await apiForTest({ database: 'postgres', timeScale })
   const fleet = await startFleet({ api, agents, slots: 2, timeScale })
   onTestFinished(() => fleet.close())
-  await fleet.connected(60_000)
+  expect(await fleet.connected(60_000)).toHaveLength(agents)
   const ids = await Promise.all(
     Array.from({ length: jobs }, (_, n) => api.client.submitSurely({ executor, code: '' }, `key-${n}`)),
   )
@@ -21,6 +21,7 @@ it('NET-09: a hundred agents come back from an API that died spread out, and eve
   await api.start()
   fleet.count()
   const times = await fleet.connected(60_000)
+  expect(times).toHaveLength(agents)
   const { reconnectMaxMs } = scaleTime(timeScale)
   // The largest window, and what a connect takes on a busy machine.
   expect(times.at(-1)).toBeLessThan(reconnectMaxMs + 5_000)

@@ -59,7 +59,7 @@ async function done(): Promise<boolean> {
 function spreadOf(times: readonly number[]): string {
   const last = times.at(-1) ?? 0
   const middle = times[Math.floor(times.length / 2)] ?? 0
-  return `${times.length} agents, half of them after ${sec(middle)}, the last after ${sec(last)}, at most ${percent(largestShare(times, 1_000))} in one second`
+  return `${times.length} of ${agents} agents, half of them after ${sec(middle)}, the last after ${sec(last)}, at most ${percent(largestShare(times, 1_000))} in one second`
 }
 
 /** Of user and system, by the API alone. In hundredths of a second there. */
