@@ -257,7 +257,8 @@ describe('ssh', () => {
     test('without a word: the target ends the run in time, it is lost, and swept at the next connect (NET-13)', async () => {
       const run = bash(
         'echo begun; (setsid sleep 300 &); sleep 300',
-        { timeout_sec: 1 },
+        // A busy machine takes its time to pause anything.
+        { timeout_sec: 3 },
         { watch: () => void opened.server.pause() },
       )
       await expect(run).rejects.toThrow(Lost)
