@@ -53,6 +53,7 @@ import { syncConfigExecutors } from './store/sync-config-executors.ts'
 import { createFinish } from './store/finish.ts'
 import { newSecret } from './store/hashed-secret.ts'
 import { createQueueFor } from './store/queues.ts'
+import { createRenew } from './store/sessions.ts'
 import { createSubmit } from './store/submit.ts'
 import { unansweredCancels } from './store/unanswered-cancels.ts'
 import manifest from '../package.json' with { type: 'json' }
@@ -108,6 +109,7 @@ async function main(): Promise<void> {
   const heed = createHeed({ db, ...here, askAnywhere, log })
   const settle = createSettleMaintenance({ db, live, dispatch, time, log: logging.job })
   const ingest = createIngest({ db, finish, live, dispatch, settle, log: logging.job })
+  const renew = createRenew(db, time)
   const admission = createAdmission(time, { now: () => performance.now(), random: Math.random })
   const closing = new AbortController()
   let databaseAnswers = true
@@ -146,7 +148,7 @@ async function main(): Promise<void> {
     fetch: app.fetch,
     openSession: (socket) =>
       openSession(
-        { db, dispatch, questions, ingest, live, metrics, log, admission, time, serverId },
+        { db, dispatch, questions, ingest, live, metrics, renew, log, admission, time, serverId },
         socketWithCrashPoints(socket),
       ),
   })

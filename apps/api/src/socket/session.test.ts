@@ -14,6 +14,7 @@ import type { Database } from '../store/database.ts'
 import { createEnrollmentToken, enroll } from '../store/enrollment-tokens.ts'
 import { createMetrics } from '../metrics/metrics.ts'
 import { createFinish } from '../store/finish.ts'
+import { createRenew } from '../store/sessions.ts'
 import { markRunning } from '../store/start.ts'
 import { testingDatabases } from '../store/testing-databases.ts'
 import { openScene, report, succeeded, totals } from '../store/testing-scene.ts'
@@ -45,7 +46,8 @@ describe.each(testingDatabases)('a session on $name', ({ open }) => {
     const questions = createQuestions({ linkOf: dispatch.linkOf, time })
     const metrics = createMetrics()
     const admission = { admit: () => undefined }
-    const common = { db, dispatch, questions, ingest, live, metrics, log: silent, admission, time }
+    const renew = createRenew(db, time)
+    const common = { db, dispatch, questions, ingest, live, metrics, renew, log: silent, admission, time }
     const parts: SessionParts = { ...common, serverId: await serverId(db) }
     const { publicKey, privateKey } = (await crypto.subtle.generateKey('Ed25519', true, [
       'sign',

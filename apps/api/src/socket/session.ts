@@ -21,7 +21,7 @@ import { findAgentKey } from '../store/agents.ts'
 import { Unavailable, type Database } from '../store/database.ts'
 import { assignedButNotHeld } from '../store/missing.ts'
 import { reconcile } from '../store/reconcile.ts'
-import { openSession as openStoredSession, renewLeases } from '../store/sessions.ts'
+import { openSession as openStoredSession, type Renew } from '../store/sessions.ts'
 import { keepStock } from '../store/stock.ts'
 import type { Admission } from './admission.ts'
 import type { AgentSocket, SocketEvents } from './agent-socket.ts'
@@ -35,6 +35,7 @@ export interface SessionParts {
   ingest: Ingest
   live: Live
   metrics: Metrics
+  renew: Renew
   log: Log
   admission: Pick<Admission, 'admit'>
   time: TimeConstants
@@ -188,13 +189,12 @@ export function openSession(parts: SessionParts, socket: AgentSocket): SocketEve
   async function renew(link: AgentLink, given: Message<'renew'>): Promise<void> {
     const { agentId, epoch } = link
     const begun = performance.now()
-    const serverTimeMs = await renewLeases(db, [{ agentId, epoch }], time.leaseMs).then((all) =>
-      all.get(agentId),
-    )
+    const renewed = await parts.renew({ agentId, epoch })
     metrics.renewed.observe((performance.now() - begun) / 1_000)
-    metrics.renewals.inc({ result: serverTimeMs === undefined ? 'refused' : 'renewed' })
-    if (serverTimeMs === undefined) return close(closeCode.replaced, 'a newer session has taken over')
-    send({ type: 'renewed', sequence: given.sequence, server_time_ms: serverTimeMs })
+    metrics.renewals.inc({ result: renewed === undefined ? 'refused' : 'renewed' })
+    if (renewed === undefined) return close(closeCode.replaced, 'a newer session has taken over')
+    send({ type: 'renewed', sequence: given.sequence, server_time_ms: renewed.serverTimeMs })
+    if (!renewed.mayMiss) return
     const held = given.held
     for (const claim of await assignedButNotHeld(db, {
       agentId,

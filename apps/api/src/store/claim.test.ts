@@ -8,7 +8,7 @@ import { assignedButNotHeld } from './missing.ts'
 import { markRunning } from './start.ts'
 import { testingDatabases } from './testing-databases.ts'
 import { enrollAgent, held, openScene, report, type Scene } from './testing-scene.ts'
-import { openSession, renewLeases } from './sessions.ts'
+import { createRenew, openSession } from './sessions.ts'
 import { revokeAgent } from './revoke-agent.ts'
 
 describe.each(testingDatabases)('claim on $name', ({ open }) => {
@@ -85,21 +85,17 @@ describe.each(testingDatabases)('claim on $name', ({ open }) => {
     await setDraining(db, agentId, false)
     await db.query(`update agents set lease_until = now() - interval '1 second' where id = $1`, [agentId])
     expect(await scene.claim(1)).toEqual([])
-    expect([
-      ...(
-        await renewLeases(
-          db,
-          [
-            { agentId, epoch: scene.epoch },
-            { agentId: given.agentId, epoch },
-          ],
-          60_000,
-        )
-      ).keys(),
-    ]).toEqual([agentId])
+    const renew = createRenew(db, timeConstants)
+    const sessions = [scene.epoch, epoch, scene.epoch].map((one) => ({ agentId, epoch: one }))
+    const now = { serverTimeMs: expect.any(Number), mayMiss: false }
+    // The first goes alone, the others together.
+    expect(await Promise.all([...sessions, ...sessions].map(renew))).toEqual([
+      ...[now, undefined, now],
+      ...[now, undefined, now],
+    ])
     await revokeAgent(db, agentId, timeConstants)
     expect(await scene.claim(1)).toEqual([])
-    expect(await renewLeases(db, [{ agentId, epoch: scene.epoch }], 60_000)).toEqual(new Map())
+    expect(await renew({ agentId, epoch: scene.epoch })).toBeUndefined()
   })
 
   it('gives nothing before its time or after its expiry', async () => {
@@ -139,9 +135,14 @@ describe.each(testingDatabases)('claim on $name', ({ open }) => {
       epoch,
       held: [held(kept, 'accepted'), { ...held(lost, 'accepted'), fence: lost.fence + 1 }],
     }
+    const mayMiss = async (renewEveryMs: number) =>
+      (await createRenew(db, { ...timeConstants, renewEveryMs })({ agentId, epoch }))?.mayMiss
+    expect(await mayMiss(60_000)).toBe(false)
     expect(await assignedButNotHeld(db, { ...given, olderThanMs: 60_000 })).toEqual([])
+    expect(await mayMiss(0)).toBe(true)
     expect(await assignedButNotHeld(db, { ...given, olderThanMs: 0 })).toEqual([lost])
-    await markRunning(db, scene.claimOf(lost))
+    for (const claimed of [lost, kept]) await markRunning(db, scene.claimOf(claimed))
+    expect(await mayMiss(0)).toBe(false)
     expect(await assignedButNotHeld(db, { ...given, olderThanMs: 0 })).toEqual([])
   })
 

@@ -1,4 +1,5 @@
-import type { AgentReport } from '@errand/shared'
+import type { AgentReport, TimeConstants } from '@errand/shared'
+import { createBatcher } from './batch.ts'
 import type { Database } from './database.ts'
 import { storableJson, storableText } from './storable-text.ts'
 
@@ -48,24 +49,35 @@ select k.name, coalesce(o.epoch, 0) as epoch, coalesce(o.certain, false) as cert
   k.revoked_at is not null as revoked, floor(extract(epoch from clock_timestamp()) * 1000)::float8 as "serverTimeMs"
 from known k left join opened o on o.id = k.id`
 
-/**
- * The database's clock in Unix milliseconds, for each agent whose lease was renewed; one that has a newer session or
- * was revoked is not among them.
- */
-export async function renewLeases(
-  db: Database,
-  sessions: readonly { agentId: string; epoch: number }[],
-  leaseMs: number,
-): Promise<Map<string, number>> {
-  const rows = await db.query<{ id: string; time: number }>(renewStatement, [
-    JSON.stringify(sessions),
-    leaseMs,
-  ])
-  return new Map(rows.map(({ id, time }) => [id, time]))
+export interface Renewed {
+  /** The database's clock, Unix milliseconds. */
+  serverTimeMs: number
+  /** It was given jobs more than a renewal ago that have not begun: perhaps they never came (`assignedButNotHeld`). */
+  mayMiss: boolean
+}
+
+/** Undefined when the agent has a newer session or was revoked. */
+export type Renew = (session: { agentId: string; epoch: number }) => Promise<Renewed | undefined>
+
+/** Renews leases; of many agents at once in one statement. */
+export function createRenew(db: Database, time: Pick<TimeConstants, 'leaseMs' | 'renewEveryMs'>): Renew {
+  const keyOf = (agentId: string, epoch: number): string => `${agentId} ${epoch}`
+  return createBatcher({
+    weigh: () => 64,
+    async run(sessions) {
+      const rows = await db.query<Renewed & { agentId: string; epoch: number }>(renewStatement, [
+        JSON.stringify(sessions),
+        time.leaseMs,
+        time.renewEveryMs,
+      ])
+      const renewed = new Map(rows.map(({ agentId, epoch, ...one }) => [keyOf(agentId, epoch), one]))
+      return sessions.map(({ agentId, epoch }) => renewed.get(keyOf(agentId, epoch)))
+    },
+  })
 }
 
 const renewStatement = `
-with input as (select * from json_to_recordset($1::text::json) as i("agentId" uuid, epoch bigint)),
+with input as (select distinct * from json_to_recordset($1::text::json) as i("agentId" uuid, epoch bigint)),
 alive as materialized (
   select a.id from input i join agents a on a.id = i."agentId" and a.epoch = i.epoch and a.revoked_at is null
   order by a.id for no key update of a
@@ -73,7 +85,9 @@ alive as materialized (
 update agents a set last_seen_at = now(),
   lease_until = clock_timestamp() + $2::float8 * interval '1 millisecond'
 from alive where a.id = alive.id
-returning a.id, floor(extract(epoch from clock_timestamp()) * 1000)::float8 as time`
+returning a.id as "agentId", a.epoch, floor(extract(epoch from clock_timestamp()) * 1000)::float8 as "serverTimeMs",
+  exists (select from jobs j where j.agent_id = a.id and j.epoch = a.epoch and j.status = 'assigned'
+    and j.assigned_at < now() - $3::float8 * interval '1 millisecond') as "mayMiss"`
 
 /** How the rows of these agents stand now. */
 export function listSessions(
