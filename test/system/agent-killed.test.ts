@@ -22,7 +22,7 @@ describe.each(databases)('an agent that is killed, on %s', (database) => {
   const circle = sharedCircle({ database, config, slots, policy: { allow_unsandboxed: true } })
 
   it.each(['sandboxed', 'plain'])(
-    'loses only what ran, and none of its %s processes survives its next start',
+    'CR-14: loses only what ran, and none of its %s processes survives its next start',
     async (executor) => {
       const { api, agent } = circle
       const mark = randomUUID()
