@@ -150,6 +150,20 @@ describe('a session', () => {
     expect(warn.mock.calls.map(([fields]) => (fields as { wait_ms?: number }).wait_ms)).toEqual(waits)
   })
 
+  it('comes back within its lease, also with nothing in its hands: it may have been given something', async () => {
+    const warn = vi.spyOn(silent, 'warn')
+    onTestFinished(() => warn.mockRestore())
+    await using _ = startAgent(api, { time: { stableMs: Infinity, leaseMs: 200 }, random: () => 1 })
+    for (let n = 1; n <= 5; n++) {
+      await api.until(() => api.of('credits').length === n)
+      api.socket?.close(closeCode.restarting)
+    }
+    await api.until(() => api.of('credits').length > 5)
+    const waits = warn.mock.calls.map(([fields]) => (fields as { wait_ms: number }).wait_ms)
+    expect(waits.slice(0, 3)).toEqual([20, 40, 80])
+    expect(Math.max(...waits)).toBeLessThanOrEqual(100)
+  })
+
   it('hands back an assignment that it does not understand', async () => {
     await using _ = startAgent(api)
     await api.until(() => api.credits > 0)

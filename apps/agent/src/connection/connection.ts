@@ -61,8 +61,9 @@ export class Connection {
       throwIfRefused(code, reason)
       if (lastedMs > time.stableMs) window.reset()
       // Somebody else has this identity: two that take it from each other do so seldom.
-      if (code === closeCode.replaced) window.widen()
-      const mostMs = this.#mostMs()
+      const isReplaced = code === closeCode.replaced
+      if (isReplaced) window.widen()
+      const mostMs = isReplaced ? time.reconnectMaxMs : this.#mostMs()
       const waitMs = Math.round(Math.min(reconnectInMs ?? window.next(mostMs), mostMs))
       log.warn({ url, close_code: code, reason, wait_ms: waitMs }, 'not connected to the API; trying again')
       await sleep(waitMs, undefined, { signal: this.#closing.signal }).catch(() => {})
@@ -70,13 +71,13 @@ export class Connection {
   }
 
   /**
-   * What it holds may be lost with its lease: half of what is left is for the attempt and the next ones. Where the API
-   * is away for everybody leases stand still, and once this one has run out there is no haste any more.
+   * What it holds, or was being given when the connection broke, may be lost with its lease: half of what is left is for the
+   * attempt and the next ones. Where the API is away for everybody leases stand still, and once this one has run out
+   * there is no haste any more.
    */
   #mostMs(): number {
-    const { lease, events, time } = this.#parts
-    const isUrgent = lease.alive && events.held().length > 0
-    return isUrgent ? Math.max(lease.leftMs / 2, time.reconnectMinMs) : time.reconnectMaxMs
+    const { lease, time } = this.#parts
+    return lease.alive ? Math.max(lease.leftMs / 2, time.reconnectMinMs) : time.reconnectMaxMs
   }
 
   offerCredits(): void {
