@@ -8,7 +8,8 @@ it('prints every subject beside its baseline and keeps the figures', async () =>
   const out = mkdtempSync(join(tmpdir(), 'errand-bench-'))
   onTestFinished(() => rmSync(out, { recursive: true }))
   const main = join(import.meta.dirname, 'main.ts')
-  const { stdout } = await execa(process.execPath, [main, '--seconds', '0.2', '--rounds', '1', '--out', out])
+  const short = ['--seconds', '0.2', '--rounds', '1', '--at-once', '1,2']
+  const { stdout } = await execa(process.execPath, [main, ...short, '--out', out])
   const [file] = readdirSync(out)
   const kept = JSON.parse(readFileSync(join(out, file!), 'utf8'))
   expect(kept).toMatchObject({ commit: expect.any(String), machine: { cores: expect.any(Number) } })
@@ -24,7 +25,7 @@ it('prints every subject beside its baseline and keeps the figures', async () =>
     'Errand, ssh, PostgreSQL',
   ]
   for (const name of subjects)
-    for (const at_once of [1, 2, 4, 8]) {
+    for (const at_once of [1, 2]) {
       expect(kept.rows).toContainEqual(expect.objectContaining({ name, at_once, runs: expect.any(Number) }))
       expect(stdout).toMatch(new RegExp(`^\\| ${at_once} \\| ${name} \\|`, 'm'))
     }

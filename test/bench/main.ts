@@ -16,17 +16,19 @@ import { openSsh } from './open-ssh.ts'
 import { tableOf, type Row } from './table.ts'
 import { throughErrand } from './through-errand.ts'
 
-// `npm run bench`: one run that has every figure beside its baseline. `--seconds` for each, `--out` for the JSON.
+// `npm run bench`: one run that has every figure beside its baseline: `--seconds` for each, `--rounds`, `--at-once` so many, and
+// `--out` for the JSON.
 
 const { values } = parseArgs({
   options: {
     seconds: { type: 'string', default: '5' },
     rounds: { type: 'string', default: '3' },
+    'at-once': { type: 'string', default: '1,2,4,8' },
     out: { type: 'string', default: join(import.meta.dirname, 'results') },
   },
 })
 const seconds = Number(values.seconds)
-const atOnce = [1, 2, 4, 8]
+const atOnce = values['at-once'].split(',').map(Number)
 const python = '/usr/bin/python3'
 const code = 'print("hello")\n'
 const expected = 'hello\n'
