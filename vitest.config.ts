@@ -5,8 +5,8 @@ export default defineConfig({
     include: ['{apps,packages}/*/{src,test}/**/*.test.ts', '{drizzle,infra,test}/**/*.test.ts'],
     globalSetup: ['infra/shared-postgres.ts', 'infra/test-shared-docker-engine.ts'],
     // Real processes, two databases and compilers share the machine's cores.
-    testTimeout: 60_000,
-    hookTimeout: 120_000,
+    testTimeout: 180_000,
+    hookTimeout: 180_000,
     maxWorkers: 2,
   },
 })
