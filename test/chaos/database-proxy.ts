@@ -1,5 +1,6 @@
 import { once } from 'node:events'
 import { connect, createServer, type AddressInfo, type Server, type Socket } from 'node:net'
+import { tieSockets } from '../system/harness/tie-sockets.ts'
 
 /** What the statements of an execution's way have in their text, each and none of the others. */
 export const hotStatements = {
@@ -53,16 +54,7 @@ export class DatabaseProxy {
   }
 
   #join(near: Socket, far: Socket): void {
-    for (const socket of [near, far]) {
-      this.#sockets.add(socket)
-      socket.setNoDelay(true)
-      socket.on('error', () => {})
-      socket.on('close', () => {
-        this.#sockets.delete(socket)
-        near.destroy()
-        far.destroy()
-      })
-    }
+    tieSockets(near, far, this.#sockets)
     if (this.#paused) for (const socket of [near, far]) socket.pause()
     const conversation = new Conversation(this.#losing)
     const asked = splitter('untyped first', (message) => conversation.asked(message))

@@ -95,7 +95,8 @@ async function main(): Promise<void> {
 
   const others = createOthers({ time, log })
   const finish = countedFinish(createFinish(db, time), metrics)
-  const assignmentOf = countedAssignments(createAssignmentOf(db, secrets), metrics)
+  const configOf = createConfigOf(db, secrets)
+  const assignmentOf = countedAssignments(createAssignmentOf(configOf, secrets), metrics)
   // What is done here alone, beside what the other replicas are told of, too.
   const here = {
     live: createLive((job) => countChange(metrics, job)),
@@ -104,7 +105,7 @@ async function main(): Promise<void> {
   const live = tellingLive(here.live, others)
   const dispatch = tellingDispatch(here.dispatch, others)
   const questions = createQuestions({ linkOf: dispatch.linkOf, time })
-  const askHere = createAskAgent({ questions, configOf: createConfigOf(db, secrets) })
+  const askHere = createAskAgent({ questions, configOf })
   const askAnywhere = createAskAnywhere({ askHere, dispatch, others, time })
   const heed = createHeed({ db, ...here, askAnywhere, log })
   const settle = createSettleMaintenance({ db, live, dispatch, time, log: logging.job })

@@ -1,6 +1,7 @@
 import { once } from 'node:events'
 import { connect, createServer, type AddressInfo, type Server, type Socket } from 'node:net'
 import { Transform } from 'node:stream'
+import { tieSockets } from './tie-sockets.ts'
 
 /** From the agent, or to it. */
 export type Way = 'sent' | 'received'
@@ -51,16 +52,7 @@ export class Link {
   #join(near: Socket, port: number): void {
     if (this.#down) return void near.resetAndDestroy()
     const far = connect(port, '127.0.0.1')
-    for (const socket of [near, far]) {
-      this.#sockets.add(socket)
-      socket.setNoDelay(true)
-      socket.on('error', () => {})
-      socket.on('close', () => {
-        this.#sockets.delete(socket)
-        near.destroy()
-        far.destroy()
-      })
-    }
+    tieSockets(near, far, this.#sockets)
     near.pipe(this.#count('sent')).pipe(far)
     far.pipe(this.#count('received')).pipe(near)
   }

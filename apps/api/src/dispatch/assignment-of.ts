@@ -1,8 +1,7 @@
 import { slotClassOf, type ApiMessage } from '@errand/shared'
 import type { Secrets } from '../secrets/secrets.ts'
 import type { Claim } from '../store/claim.ts'
-import type { Database } from '../store/database.ts'
-import { createConfigOf } from './config-of.ts'
+import type { ConfigOf } from './config-of.ts'
 
 export type Assign = Extract<ApiMessage, { type: 'assign' }>
 
@@ -10,9 +9,7 @@ export type Assign = Extract<ApiMessage, { type: 'assign' }>
  * Makes the message that hands a claim to its agent: the executor's settings with their secrets, and the submission
  * or the token to fetch it with.
  */
-export function createAssignmentOf(db: Database, secrets: Secrets): (claim: Claim) => Promise<Assign> {
-  const configOf = createConfigOf(db, secrets)
-
+export function createAssignmentOf(configOf: ConfigOf, secrets: Secrets): (claim: Claim) => Promise<Assign> {
   return async function assignmentOf({ id, fence, execution, request, requestBytes, requestSha256 }) {
     const { executor_type, name, config_id, source, settings } = await configOf(execution.config_id)
     return {

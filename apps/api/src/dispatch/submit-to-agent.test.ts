@@ -14,6 +14,7 @@ import { testingDatabases } from '../store/testing-databases.ts'
 import { openScene, report, succeeded } from '../store/testing-scene.ts'
 import type { AgentLink } from './agent-link.ts'
 import { createAssignmentOf } from './assignment-of.ts'
+import { createConfigOf } from './config-of.ts'
 import { createDispatch } from './dispatch.ts'
 import { createSubmitToAgent } from './submit-to-agent.ts'
 
@@ -41,7 +42,7 @@ describe.each(testingDatabases)('submitToAgent on $name', ({ open }) => {
     }
     const finish = createFinish(db, scaleTime(1))
     const secrets = await createSecrets(`test:${new Uint8Array(32).fill(1).toBase64()}`)
-    const assignmentOf = createAssignmentOf(db, secrets)
+    const assignmentOf = createAssignmentOf(createConfigOf(db, secrets), secrets)
     const dispatch = createDispatch({ db, finish, log: silent, assignmentOf })
     const settle = () => Promise.resolve()
     const ingest = createIngest({ db, finish, live: createLive(), dispatch, settle, log: silent })

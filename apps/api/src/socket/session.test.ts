@@ -1,6 +1,7 @@
 import { closeCode, scaleTime, type ApiMessage, type Held } from '@errand/shared'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { createAssignmentOf } from '../dispatch/assignment-of.ts'
+import { createConfigOf } from '../dispatch/config-of.ts'
 import { createDispatch } from '../dispatch/dispatch.ts'
 import { createQuestions } from '../dispatch/questions.ts'
 import { createSettleMaintenance } from '../dispatch/settle-maintenance.ts'
@@ -39,7 +40,7 @@ describe.each(testingDatabases)('a session on $name', ({ open }) => {
     const live = createLive()
     const secrets = await createSecrets(`test:${new Uint8Array(32).fill(1).toBase64()}`)
     const finish = createFinish(db, time)
-    const assignmentOf = createAssignmentOf(db, secrets)
+    const assignmentOf = createAssignmentOf(createConfigOf(db, secrets), secrets)
     const dispatch = createDispatch({ db, finish, assignmentOf, log: silent })
     const settle = createSettleMaintenance({ db, live, dispatch, time, log: silent })
     const ingest = createIngest({ db, finish, live, dispatch, settle, log: silent })

@@ -7,9 +7,9 @@ import { newId } from './new-id.ts'
 import { placeInLine } from './place-in-line.ts'
 import { createQueueFor, listQueues } from './queues.ts'
 import { readLoad } from './read-load.ts'
-import { openSession } from './sessions.ts'
+import { claimAtOnce } from './testing-claimers.ts'
 import { testingDatabases } from './testing-databases.ts'
-import { enrollAgent, openScene, report, type Scene } from './testing-scene.ts'
+import { openScene, type Scene } from './testing-scene.ts'
 
 describe.each(testingDatabases)('claim between keys on $name', ({ open }) => {
   let db: Database
@@ -131,20 +131,8 @@ describe.each(testingDatabases)('claim between keys on $name', ({ open }) => {
     for (const key of [ann, bob, cid]) ids.push(...(await submit(key, 20)))
     // More keys than one claim looks at
     for (let n = 0; n < 30; n++) ids.push(...(await submit(newId(), 1)))
-    const agents = await Promise.all(
-      Array.from({ length: 8 }, async () => {
-        const agentId = await enrollAgent(db)
-        const session = await openSession(db, { agentId, bootId: 'b', spoolId: 's', report, leaseMs: 60_000 })
-        return { agentId, epoch: (session as { epoch: number }).epoch, queues: [scene.queueId], slots: 3 }
-      }),
-    )
-    const claimed: string[] = []
-    while (claimed.length < ids.length) {
-      const round = await Promise.all(agents.map((agent) => claimFairly(db, agent)))
-      expect(Math.max(...round.map((one) => one.length))).toBeLessThanOrEqual(3)
-      expect(round.flat().length).toBeGreaterThan(0)
-      claimed.push(...round.flat().map(({ id }) => id))
-    }
+    const given = { agents: 8, queueId: scene.queueId, count: ids.length }
+    const claimed = await claimAtOnce(db, claimFairly, given)
     expect(claimed.sort()).toEqual(ids.sort())
   })
 

@@ -6,9 +6,10 @@ import type { Database } from './database.ts'
 import { handBack } from './hand-back.ts'
 import { assignedButNotHeld } from './missing.ts'
 import { markRunning } from './start.ts'
+import { claimAtOnce } from './testing-claimers.ts'
 import { testingDatabases } from './testing-databases.ts'
-import { enrollAgent, held, openScene, report, type Scene } from './testing-scene.ts'
-import { createRenew, openSession } from './sessions.ts'
+import { held, openScene, type Scene } from './testing-scene.ts'
+import { createRenew } from './sessions.ts'
 import { revokeAgent } from './revoke-agent.ts'
 
 describe.each(testingDatabases)('claim on $name', ({ open }) => {
@@ -57,20 +58,8 @@ describe.each(testingDatabases)('claim on $name', ({ open }) => {
 
   it('gives each job to one of many that ask at once', async () => {
     const ids = await Promise.all(Array.from({ length: 60 }, async () => (await scene.submitOne()).id))
-    const agents = await Promise.all(
-      Array.from({ length: 6 }, async () => {
-        const agentId = await enrollAgent(db)
-        const session = await openSession(db, { agentId, bootId: 'b', spoolId: 's', report, leaseMs: 60_000 })
-        return { agentId, epoch: (session as { epoch: number }).epoch, queues: [scene.queueId], slots: 3 }
-      }),
-    )
-    const claimed: string[] = []
-    while (claimed.length < ids.length) {
-      const round = await Promise.all(agents.map((agent) => claim(db, agent)))
-      expect(Math.max(...round.map((one) => one.length))).toBeLessThanOrEqual(3)
-      expect(round.flat().length).toBeGreaterThan(0)
-      claimed.push(...round.flat().map(({ id }) => id))
-    }
+    const given = { agents: 6, queueId: scene.queueId, count: ids.length }
+    const claimed = await claimAtOnce(db, claim, given)
     expect(claimed.sort()).toEqual(ids.sort())
   })
 
